@@ -1,0 +1,78 @@
+//! The counters that events keep, one entry a process, and the ways in which an event can be lost.
+
+use crate::wire;
+
+/// Counters of one process (thread group), the value of the map `COUNTERS` keyed by thread group id.
+///
+/// Events add to it as they happen. A sweep brings `virtual_bytes`, `fds_open` and `connections_open` to the truth; the
+/// other counts only grow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct ProcessCounters {
+    /// Start of the process in nanoseconds since boot (`start_boottime`); with the thread group id its identity.
+    pub start_ns: u64,
+    /// CPU time in nanoseconds, by the scheduler's own count, up to the last switch of each thread.
+    pub cpu_ns: u64,
+    /// Virtual memory in bytes (`total_vm`).
+    pub virtual_bytes: u64,
+    /// Descriptors that calls have opened.
+    pub fds_opened: u64,
+    /// Descriptors that calls have closed.
+    pub fds_closed: u64,
+    /// Descriptors open now.
+    pub fds_open: i64,
+    /// Outgoing connections that were established.
+    pub connections_made: u64,
+    /// Incoming connections that were accepted.
+    pub connections_accepted: u64,
+    /// Outgoing connections that failed.
+    pub connections_failed: u64,
+    /// Connections open now.
+    pub connections_open: i64,
+    /// Time of the last switch away from a CPU, on the run queue's clock (nanoseconds).
+    pub last_cpu_ns: u64,
+    /// Time of the last mmap, munmap, mremap or brk, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub last_memory_ns: u64,
+    /// Time of the last call that opened or closed a descriptor, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub last_fds_ns: u64,
+    /// Time of the last connect, accept or end of a connection, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub last_connections_ns: u64,
+    /// Threads that have not been switched away from for the last time.
+    pub threads: i64,
+    /// The sweep that began this entry, 0 where a fork did: its other threads' CPU time is added as the sweep meets them.
+    pub begun_by: u64,
+}
+wire!(ProcessCounters, 128);
+
+/// What a detailed pass found that a sweep could not correct by itself: the value of the map `CORRECTIONS`, keyed by
+/// thread group id. The next sweep adds it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Correction {
+    /// Descriptors that events had not counted, or counted too many.
+    pub fds: i64,
+    /// Likewise connections.
+    pub connections: i64,
+}
+wire!(Correction, 16);
+
+/// Ways in which the programs can lose something: the index into the per-CPU map `LOSSES`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The event ring was full.
+    RingFull = 0,
+    /// The map of process counters was full: a process has no counters of its own.
+    CountersFull = 1,
+    /// The map of sockets was full: the end of a connection is seen by the next sweep only.
+    SocketsFull = 2,
+    /// The map of calls under way was full: a connect's outcome is seen by the next sweep only.
+    PendingFull = 3,
+}
+
+impl Loss {
+    /// How many kinds there are: the size of the map `LOSSES`.
+    pub const COUNT: u32 = 4;
+}

@@ -1,0 +1,37 @@
+//! What crosses the kernel boundary: integers with named padding, and the names both sides share. No logic.
+//!
+//! Every type is `#[repr(C)]`, holds no implicit padding and has its size asserted, so that the bytes that a BPF
+//! program writes are the bytes that user space reads.
+#![no_std]
+
+mod counters;
+mod event;
+mod layout;
+pub mod names;
+mod sweep;
+
+pub use counters::{Correction, Loss, ProcessCounters};
+pub use event::{EventKind, EventRecord};
+pub use layout::{Layout, RSS_KINDS, RssShape};
+pub use sweep::{
+    Address, FileRecord, NAME_LEN, RecordHeader, RecordKind, SocketRecord, SweepFacts, TaskFlags, TaskRecord,
+};
+
+/// The version of everything in this crate: a change of any layout or meaning raises it.
+pub const ABI_VERSION: u32 = 1;
+
+/// Length of a command name in the kernel, the terminating NUL included (`TASK_COMM_LEN`).
+pub const COMM_LEN: usize = 16;
+
+/// Asserts a type's size at compile time and, for user space, that it is plain data.
+macro_rules! wire {
+    ($type:ty, $size:expr) => {
+        const _: () = assert!(core::mem::size_of::<$type>() == $size);
+        #[cfg(feature = "user")]
+        const _: () = {
+            const fn is_plain_data<T: bytemuck::Pod>() {}
+            is_plain_data::<$type>();
+        };
+    };
+}
+pub(crate) use wire;

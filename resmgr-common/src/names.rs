@@ -1,0 +1,104 @@
+//! Names of programs, maps and globals, each written once; a test compares them with the built object.
+
+/// Global: the kernel's [`crate::Layout`].
+pub const LAYOUT: &str = "LAYOUT";
+
+/// Map: thread group id to [`crate::ProcessCounters`].
+pub const COUNTERS: &str = "COUNTERS";
+/// Map: socket identity to the thread group id that opened it.
+pub const SOCKETS: &str = "SOCKETS";
+/// Map: connects under way, by thread.
+pub const PENDING: &str = "PENDING";
+/// Map: thread group ids that a detailed pass is asked about.
+pub const WANTED: &str = "WANTED";
+/// Map: thread group id to [`crate::Correction`].
+pub const CORRECTIONS: &str = "CORRECTIONS";
+/// Map: one [`crate::SweepFacts`].
+pub const FACTS: &str = "FACTS";
+/// Map: per CPU, how often each [`crate::Loss`] happened.
+pub const LOSSES: &str = "LOSSES";
+/// Map: the ring of [`crate::EventRecord`].
+pub const EVENTS: &str = "EVENTS";
+/// Map: per CPU, the task that runs and its CPU time when it was switched in.
+pub const RUNNING: &str = "RUNNING";
+/// Map: CPU to where its copy of per-CPU data begins.
+pub const CPU_BASES: &str = "CPU_BASES";
+/// Map: per CPU, room for a record while it is made.
+pub const SCRATCH: &str = "SCRATCH";
+/// Map: per CPU, room for the sockets of a table.
+pub const SOCKET_FILES: &str = "SOCKET_FILES";
+/// Map: per CPU, room for words of a descriptor table.
+pub const WORDS: &str = "WORDS";
+
+/// Every map that the object must hold.
+pub const MAPS: [&str; 13] = [
+    COUNTERS,
+    SOCKETS,
+    PENDING,
+    WANTED,
+    CORRECTIONS,
+    FACTS,
+    LOSSES,
+    EVENTS,
+    RUNNING,
+    CPU_BASES,
+    SCRATCH,
+    SOCKET_FILES,
+    WORDS,
+];
+
+/// Program on `sched_switch`: CPU time and the end of processes.
+pub const SCHED_SWITCH: &str = "sched_switch";
+/// Program on `sched_process_fork`.
+pub const PROCESS_FORK: &str = "process_fork";
+/// Program on `sched_process_exec`.
+pub const PROCESS_EXEC: &str = "process_exec";
+/// Program on the exits of mmap, munmap, mremap, brk.
+pub const MEMORY_CHANGED: &str = "memory_changed";
+/// Program on the exits of calls that return one new descriptor.
+pub const FD_OPENED: &str = "fd_opened";
+/// Program on the exits of calls that make two descriptors.
+pub const FD_PAIR_OPENED: &str = "fd_pair_opened";
+/// Program on the exit of close.
+pub const FD_CLOSED: &str = "fd_closed";
+/// Program on the exits of dup2 and dup3, which may replace an open descriptor.
+pub const FD_REPLACED: &str = "fd_replaced";
+/// Program on the exits of calls whose effect on the table only the table tells.
+pub const FD_RECOUNTED: &str = "fd_recounted";
+/// Program on the entry of connect.
+pub const CONNECT_ENTERED: &str = "connect_entered";
+/// Program on the exit of connect.
+pub const CONNECT_LEFT: &str = "connect_left";
+/// Program on the exits of accept and accept4.
+pub const ACCEPTED: &str = "accepted";
+/// Program on `inet_sock_set_state`.
+pub const SOCKET_STATE: &str = "socket_state";
+/// Program on the release of a socket, at the root of cgroup v2.
+pub const SOCKET_RELEASED: &str = "socket_released";
+/// Iterator over tasks: counts of every process.
+pub const SWEEP_TASKS: &str = "sweep_tasks";
+/// Iterator over open files: details of the processes asked about.
+pub const SWEEP_FILES: &str = "sweep_files";
+/// Never attached but by `doctor`, which learns from it whether this kernel allows trampolines.
+pub const PROBE_TRAMPOLINE: &str = "probe_trampoline";
+
+/// Every program that the object must hold.
+pub const PROGRAMS: [&str; 17] = [
+    SCHED_SWITCH,
+    PROCESS_FORK,
+    PROCESS_EXEC,
+    MEMORY_CHANGED,
+    FD_OPENED,
+    FD_PAIR_OPENED,
+    FD_CLOSED,
+    FD_REPLACED,
+    FD_RECOUNTED,
+    CONNECT_ENTERED,
+    CONNECT_LEFT,
+    ACCEPTED,
+    SOCKET_STATE,
+    SOCKET_RELEASED,
+    SWEEP_TASKS,
+    SWEEP_FILES,
+    PROBE_TRAMPOLINE,
+];

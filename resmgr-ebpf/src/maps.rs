@@ -1,0 +1,138 @@
+//! All maps, and the few ways in which the programs touch them.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::{
+    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE},
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use resmgr_common::{Correction, EventRecord, Loss, ProcessCounters, SweepFacts, TaskRecord};
+
+/// The task that runs on a CPU, and its CPU time when it was switched in.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Running {
+    /// The address of its `task_struct`: compared, never followed.
+    pub task: u64,
+    /// Its `sum_exec_runtime` in nanoseconds.
+    pub runtime_ns: u64,
+}
+
+/// Room for 64 words: a window on a bitmap or an array of pointers.
+pub type Words = [u64; 64];
+
+/// Files of one table that are sockets.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SocketFiles {
+    /// How many there are: more than are listed, where the list was too short.
+    pub count: u64,
+    /// Their addresses.
+    pub files: [u64; Self::MOST],
+}
+
+impl SocketFiles {
+    /// How many are listed at most: a power of two.
+    pub const MOST: usize = 64;
+}
+
+/// Who opened a connection, and whether its handshake is still under way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Owner {
+    /// Thread group id.
+    pub tgid: u32,
+    /// 1 while a connect is under way, else 0.
+    pub connecting: u32,
+}
+
+/// The sizes given here are defaults that user space may override before loading.
+#[map]
+pub static COUNTERS: HashMap<u32, ProcessCounters> = HashMap::with_max_entries(32_768, 0);
+#[map]
+pub static SOCKETS: HashMap<u64, Owner> = HashMap::with_max_entries(65_536, 0);
+#[map]
+pub static PENDING: HashMap<u64, u32> = HashMap::with_max_entries(8_192, 0);
+#[map]
+pub static WANTED: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
+#[map]
+pub static CORRECTIONS: HashMap<u32, Correction> = HashMap::with_max_entries(1_024, 0);
+#[map]
+pub static FACTS: Array<SweepFacts> = Array::with_max_entries(1, 0);
+#[map]
+pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Loss::COUNT, 0);
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+#[map]
+pub static RUNNING: PerCpuArray<Running> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static CPU_BASES: Array<u64> = Array::with_max_entries(1024, 0);
+#[map]
+pub static SCRATCH: PerCpuArray<TaskRecord> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static SOCKET_FILES: PerCpuArray<SocketFiles> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static WORDS: PerCpuArray<Words> = PerCpuArray::with_max_entries(1, 0);
+
+/// Adds to a counter that other CPUs add to as well.
+#[inline(always)]
+pub fn add(counter: *mut u64, n: u64) {
+    // SAFETY: every caller passes a field of a map value that a look-up returned, which the verifier bounded. Relaxed
+    // is right because the former value is not used: it compiles to one atomic instruction that every kernel has.
+    unsafe {
+        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, n);
+    }
+}
+
+/// [`add`] for a counter that also falls.
+#[inline(always)]
+pub fn add_signed(counter: *mut i64, n: i64) {
+    add(counter.cast(), n.cast_unsigned());
+}
+
+/// Counts a loss.
+#[inline(always)]
+pub fn lost(what: Loss) {
+    if let Some(count) = LOSSES.get_ptr_mut(what as u32) {
+        // SAFETY: the look-up returned Some, so the verifier bounded this slot; it is this CPU's own.
+        unsafe { *count += 1 };
+    }
+}
+
+/// Remembers the owner of a connection; true where the connection was not known before.
+#[inline(always)]
+pub fn remember_socket(sock: u64, owner: Owner) -> bool {
+    match SOCKETS.insert(sock, owner, u64::from(BPF_NOEXIST)) {
+        Ok(()) => true,
+        Err(EEXIST) => false,
+        Err(_) => {
+            lost(Loss::SocketsFull);
+            false
+        }
+    }
+}
+
+/// Pushes an event, filled in by `fill`, unless `keep` says that it is not to be sent after all.
+#[inline(always)]
+pub fn push(fill: impl FnOnce(&mut EventRecord), keep: impl FnOnce() -> bool) {
+    let Some(mut entry) = EVENTS.reserve::<EventRecord>(0) else {
+        // The effect of `keep` is due whether or not the event could be told.
+        if keep() {
+            lost(Loss::RingFull);
+        }
+        return;
+    };
+    // SAFETY: the reservation is as large as the record, and every bit pattern is a valid record of integers.
+    fill(unsafe { entry.assume_init_mut() });
+    if keep() {
+        // A ring that is half full wakes user space before its next tick.
+        let urgent = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > EVENTS.query(u64::from(BPF_RB_RING_SIZE)) / 2;
+        entry.submit(u64::from(if urgent { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
+    } else {
+        entry.discard(u64::from(BPF_RB_NO_WAKEUP));
+    }
+}
+
+/// `-EEXIST`.
+pub const EEXIST: i32 = -17;

@@ -1,0 +1,293 @@
+//! Sweeps: iterators that read the truth of every process and correct what events have estimated.
+
+use aya_ebpf::helpers::generated::bpf_seq_write;
+use resmgr_common::{
+    Address, FileRecord, ProcessCounters, RecordHeader, RecordKind, SocketRecord, TaskFlags, TaskRecord,
+};
+
+use crate::{
+    kernel::{File, Memory, Table, Task, learn_cpu_bases},
+    maps::{CORRECTIONS, COUNTERS, SCRATCH, SOCKET_FILES, WANTED, add, add_signed},
+    process,
+};
+
+/// What the kernel passes to an iterator over tasks (`bpf_iter__task`) or their files (`bpf_iter__task_file`).
+#[repr(C)]
+pub struct IterContext {
+    meta: *const IterMeta,
+    task: *const u8,
+    fd: u32,
+    _pad: u32,
+    file: *const u8,
+}
+
+/// `bpf_iter_meta`.
+#[repr(C)]
+struct IterMeta {
+    seq: *mut core::ffi::c_void,
+    session: u64,
+    number: u64,
+}
+
+/// Appends a record to the sweep's stream; false where it was full: the kernel then calls again for this task.
+#[inline(always)]
+fn write<T>(meta: *const IterMeta, record: *const T) -> bool {
+    // SAFETY: the kernel passes a valid context, and copies the record.
+    unsafe { bpf_seq_write((*meta).seq.cast(), record.cast(), size_of::<T>() as u32) == 0 }
+}
+
+/// The header of a record.
+const fn header<T>(kind: RecordKind) -> RecordHeader {
+    RecordHeader {
+        kind: kind as u32,
+        len: size_of::<T>() as u32,
+    }
+}
+
+/// `iter/task`: every thread, with counts.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub extern "C" fn sweep_tasks(ctx: *mut IterContext) -> i32 {
+    // SAFETY: the kernel passes a valid context, and a null task at the end, which is checked.
+    let (meta, task) = unsafe { ((*ctx).meta, (*ctx).task) };
+    if task.is_null() {
+        return 0;
+    }
+    // SAFETY: as above.
+    if unsafe { (*meta).number } == 0 {
+        learn_cpu_bases();
+    }
+    let Some(record) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; one sweep at a time uses it.
+    let record = unsafe { &mut *record };
+    read_task(meta, Task::new(task), record);
+    if write(meta, record) && record.flags & (TaskFlags::LEADER | TaskFlags::KERNEL_THREAD) == 0 {
+        add_thread(meta, record);
+    }
+    0
+}
+
+/// Fills in a task's record; writes the connections that it finds on the way.
+#[inline(always)]
+fn read_task(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
+    let leader = task.leader();
+    let group = task.group();
+    let table = task.table();
+    let memory = task.memory();
+    let is_leader = task.tid() == task.tgid();
+    (record.uid, record.euid) = task.uids();
+    record.header = header::<TaskRecord>(RecordKind::Task);
+    record.tid = task.tid();
+    record.tgid = task.tgid();
+    record.ppid = task.parent().tgid();
+    record.start_ns = leader.start_ns();
+    record.cpu_ns = task.runtime_ns();
+    record.dead_cpu_ns = group.dead_runtime_ns();
+    record.files = table.address();
+    record.mm = memory.address();
+    record.comm = task.comm();
+    record.rss_cached = task.rss_cached();
+    record.fds = 0;
+    record.connections = 0;
+    record.flags = 0;
+    if task.is_kernel_thread() {
+        record.flags = TaskFlags::KERNEL_THREAD | if is_leader { TaskFlags::LEADER } else { 0 };
+        record.files = 0;
+        record.mm = 0;
+        return;
+    }
+    if is_leader {
+        record.flags |= TaskFlags::LEADER;
+    }
+    if task.has_exited() {
+        record.flags |= TaskFlags::ZOMBIE;
+    }
+    // Threads share their leader's table as a rule: each distinct one is counted once, by the leader where it can.
+    if record.files != 0 && (is_leader || record.files != leader.table().address()) {
+        record.flags |= TaskFlags::OWN_TABLE;
+        if !write_connections(meta, table, record) {
+            record.flags |= TaskFlags::TABLE_CUT;
+        }
+        match table.count() {
+            Some(open) => record.fds = open,
+            None => record.flags |= TaskFlags::TABLE_CUT,
+        }
+    }
+    if record.mm != 0 && (is_leader || leader.memory().address() == 0) {
+        record.flags |= TaskFlags::MEMORY_READ;
+        read_memory(memory, record);
+    }
+    if is_leader && group.live() > 0 {
+        correct(meta, task, record);
+    }
+}
+
+/// Adds a thread's CPU time to counters that this very sweep began, which hold the leader's so far.
+#[inline(always)]
+fn add_thread(meta: *const IterMeta, record: &TaskRecord) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(record.tgid) {
+        // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; the kernel passes a valid context.
+        unsafe {
+            if (*counters).begun_by == (*meta).session {
+                add(&raw mut (*counters).cpu_ns, record.cpu_ns);
+            }
+        }
+    }
+}
+
+/// Writes a record for each connection in a table; false where the table goes on beyond what a sweep walks.
+#[inline(always)]
+fn write_connections(meta: *const IterMeta, table: Table, record: &mut TaskRecord) -> bool {
+    let Some(list) = SOCKET_FILES.get_ptr_mut(0) else {
+        return true;
+    };
+    // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; one sweep at a time uses it.
+    let list = unsafe { &mut *list };
+    let whole = table.list_sockets(list);
+    let mut found = SocketRecord {
+        header: header::<SocketRecord>(RecordKind::Socket),
+        tgid: record.tgid,
+        _pad: 0,
+        files: record.files,
+        sock: 0,
+    };
+    for (n, &file) in list.files.iter().enumerate() {
+        if n as u64 >= list.count {
+            break;
+        }
+        let socket = File::at(file).known_socket();
+        // One socket under neighbouring numbers (standard input and output of a server's child) counts once.
+        let counts = socket.is_connection() & differs(socket.address(), found.sock);
+        found.sock = socket.address();
+        record.connections += counts;
+        if counts != 0 {
+            write(meta, &raw const found);
+        }
+    }
+    whole
+}
+
+/// 1 where two numbers differ, else 0: computed, because the verifier would follow both ways of a branch.
+#[inline(always)]
+fn differs(a: u64, b: u64) -> u64 {
+    let difference = core::hint::black_box(a ^ b);
+    core::hint::black_box(difference | difference.wrapping_neg()) >> 63
+}
+
+/// Reads an address space's sizes.
+#[inline(always)]
+fn read_memory(memory: Memory, record: &mut TaskRecord) {
+    record.rss_pages = memory.rss_pages();
+    record.virtual_pages = memory.virtual_pages();
+    record.peak_rss_pages = memory.peak_rss_pages();
+}
+
+/// Reports what events had counted, and puts the truth in its place; begins the counters of a process that has none.
+#[inline(always)]
+fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
+    let tgid = record.tgid;
+    let start_ns = record.start_ns;
+    if let Some(counters) = COUNTERS.get_ptr_mut(tgid)
+        // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
+        && unsafe { (*counters).start_ns } == start_ns
+    {
+        record.flags |= TaskFlags::COUNTERS_READ;
+        // SAFETY: as above. What is added while this runs may be counted twice until the next sweep.
+        unsafe {
+            if let Some(correction) = CORRECTIONS.get_ptr(tgid) {
+                add_signed(&raw mut (*counters).fds_open, (*correction).fds);
+                add_signed(&raw mut (*counters).connections_open, (*correction).connections);
+                let _ = CORRECTIONS.remove(tgid);
+            }
+            record.counters = *counters;
+            if record.flags & (TaskFlags::OWN_TABLE | TaskFlags::TABLE_CUT) == TaskFlags::OWN_TABLE {
+                heal(&raw mut (*counters).fds_open, record.fds as i64);
+                heal(&raw mut (*counters).connections_open, record.connections as i64);
+            }
+            if record.flags & TaskFlags::MEMORY_READ != 0 {
+                (*counters).virtual_bytes = task.memory().virtual_bytes();
+            }
+        }
+        return;
+    }
+    let counters = ProcessCounters {
+        start_ns,
+        cpu_ns: record.cpu_ns + record.dead_cpu_ns,
+        virtual_bytes: task.memory().virtual_bytes(),
+        fds_open: record.fds as i64,
+        connections_open: record.connections as i64,
+        threads: i64::from(task.group().threads()),
+        // SAFETY: the kernel passes a valid context.
+        begun_by: unsafe { (*meta).session },
+        ..ProcessCounters::default()
+    };
+    if process::begin(tgid, &counters) {
+        record.flags |= TaskFlags::COUNTERS_BEGUN;
+        record.counters = counters;
+    }
+}
+
+/// Adds what is missing rather than storing the truth, so that an event that comes between is not undone.
+#[inline(always)]
+fn heal(estimate: *mut i64, truth: i64) {
+    // SAFETY: the caller's slot is bounded.
+    let missing = truth - unsafe { *estimate };
+    if missing != 0 {
+        add_signed(estimate, missing);
+    }
+}
+
+/// `iter/task_file`: every open descriptor of the processes asked about.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub extern "C" fn sweep_files(ctx: *mut IterContext) -> i32 {
+    // SAFETY: the kernel passes a valid context, and null pointers at the end, which are checked.
+    let (meta, task, fd, file) = unsafe { ((*ctx).meta, (*ctx).task, (*ctx).fd, (*ctx).file) };
+    if task.is_null() || file.is_null() {
+        return 0;
+    }
+    let task = Task::new(task);
+    let tgid = task.tgid();
+    if WANTED.get_ptr(tgid).is_none() {
+        return 0;
+    }
+    let file = File::at(file as u64);
+    let (mode, inode, file_system) = file.inode();
+    let mut record = FileRecord {
+        header: header::<FileRecord>(RecordKind::File),
+        tgid,
+        fd,
+        start_ns: task.leader().start_ns(),
+        files: task.table().address(),
+        operations: file.operations(),
+        inode,
+        file_system,
+        mode,
+        ..FileRecord::default()
+    };
+    file.name(&mut record.name);
+    if let Some(socket) = file.socket()
+        && socket.transport().is_some()
+    {
+        let (local_port, remote_port) = socket.ports();
+        let (local, remote) = socket.addresses();
+        record.family = socket.family();
+        record.protocol = socket.protocol();
+        record.state = socket.state();
+        record.sock = socket.address();
+        record.local = Address {
+            bytes: local,
+            port: local_port,
+            _pad: [0; 6],
+        };
+        record.remote = Address {
+            bytes: remote,
+            port: remote_port,
+            _pad: [0; 6],
+        };
+    }
+    write(meta, &raw const record);
+    0
+}

@@ -1,0 +1,184 @@
+//! From what the manager knows to what a caller is shown.
+
+use std::cmp::Reverse;
+
+use super::{AgentOptions, commands, server::Caller};
+use crate::{
+    manager::EnhancedResourceManager,
+    model::{Clock, ProcessSample, Source, SourceError, Timestamp},
+    protocol::{
+        AgentStatus, DescriptorStatus, ProcessSelection, ProcessStatus, Refusal, RefusalCode, STATUS_VERSION, SortKey,
+        StatusParams, StatusReport,
+    },
+    track::TrackedProcess,
+};
+
+impl From<SourceError> for Refusal {
+    fn from(error: SourceError) -> Self {
+        tracing::warn!(%error, "a request could not be answered");
+        Self::new(RefusalCode::Internal, error.to_string())
+    }
+}
+
+/// Makes the status report that a caller asks for.
+pub(super) fn status<S: Source>(
+    manager: &mut EnhancedResourceManager<S>,
+    params: StatusParams,
+    caller: Caller,
+    options: &AgentOptions,
+    started: Timestamp,
+    clock: &impl Clock,
+) -> Result<StatusReport, Refusal> {
+    if params.fresh || manager.refreshed().is_none() {
+        manager.refresh(clock)?;
+    }
+    let processes = match params.processes {
+        ProcessSelection::None => None,
+        ProcessSelection::Pid(pid) => Some(vec![one_process(manager, pid, caller)?]),
+        ProcessSelection::Top | ProcessSelection::All => Some(list(manager, params, caller)),
+    };
+    let taken_at = manager.refreshed().unwrap_or_else(|| clock.now());
+    Ok(StatusReport {
+        version: STATUS_VERSION,
+        taken_at: taken_at.wall,
+        agent: agent(manager, options, started, clock.now())?,
+        host: manager.tracker().totals(|sample| may_see(caller, sample)),
+        tools: Vec::new(),
+        tools_by_name: std::collections::BTreeMap::new(),
+        processes,
+    })
+}
+
+/// An ordinary user sees the processes that are theirs alone: one that changed its user is not.
+fn may_see(caller: Caller, sample: &ProcessSample) -> bool {
+    caller.is_root() || (sample.uid == caller.uid && sample.euid == caller.uid)
+}
+
+fn agent<S: Source>(
+    manager: &mut EnhancedResourceManager<S>,
+    options: &AgentOptions,
+    started: Timestamp,
+    now: Timestamp,
+) -> Result<AgentStatus, SourceError> {
+    let pid = std::process::id();
+    let losses = manager.losses()?;
+    let own = manager.tracker().process(pid).map(|process| &process.sample);
+    let memory = own.and_then(|own| own.memory);
+    let (drift, drift_total) = manager.tracker().drift();
+    let cost = manager.cost();
+    Ok(AgentStatus {
+        pid,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_s: (now.monotonic_ns - started.monotonic_ns) / 1_000_000_000,
+        cpu_time_ns: own.map_or(0, |own| own.cpu_ns),
+        resident_bytes: memory.map(|memory| memory.anon_bytes + memory.file_bytes + memory.shmem_bytes),
+        events_lost: losses.ring_full,
+        losses,
+        sweeping: manager.is_sweeping(),
+        sweeps: cost.sweeps,
+        sweeps_failed: cost.failed,
+        sweep_ns: cost.last_ns,
+        sweep_bytes: cost.last_bytes,
+        sweep_interval_ms: u64::try_from(options.sweep_interval.as_millis()).unwrap_or(u64::MAX),
+        drift,
+        drift_total,
+        hooks_attached: manager.capabilities().hooks_attached,
+        hooks_missing: manager.capabilities().hooks_missing.clone(),
+        ended: manager.tracker().ended(),
+    })
+}
+
+fn list<S: Source>(manager: &EnhancedResourceManager<S>, params: StatusParams, caller: Caller) -> Vec<ProcessStatus> {
+    let all = params.processes == ProcessSelection::All;
+    let mut shown: Vec<&TrackedProcess> = manager
+        .tracker()
+        .processes()
+        .filter(|process| may_see(caller, &process.sample) && (all || !process.sample.kernel_thread))
+        .collect();
+    sort(&mut shown, params.sort);
+    if !all {
+        shown.truncate(params.limit);
+    }
+    shown.into_iter().map(describe).collect()
+}
+
+/// Orders processes, the largest first; equals by pid.
+fn sort(processes: &mut [&TrackedProcess], key: SortKey) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a use in cores, made comparable"
+    )]
+    let micro_cores = |process: &TrackedProcess| (process.cpu_share.unwrap_or(0.0) * 1e6) as u64;
+    match key {
+        SortKey::Memory => processes.sort_by_key(|process| {
+            Reverse(
+                process
+                    .sample
+                    .memory
+                    .map_or(process.sample.virtual_bytes, |memory| memory.counted_bytes()),
+            )
+        }),
+        SortKey::Cpu => processes.sort_by_key(|process| Reverse((micro_cores(process), process.sample.cpu_ns))),
+        SortKey::Fds => processes.sort_by_key(|process| Reverse(process.sample.open_fds)),
+        SortKey::Connections => processes.sort_by_key(|process| Reverse(process.sample.connections)),
+        SortKey::Pid => {}
+    }
+}
+
+fn one_process<S: Source>(
+    manager: &mut EnhancedResourceManager<S>,
+    pid: u32,
+    caller: Caller,
+) -> Result<ProcessStatus, Refusal> {
+    let visible = manager
+        .tracker()
+        .process(pid)
+        .filter(|process| may_see(caller, &process.sample));
+    let absent = || {
+        let message = format!("there is no process {pid}, or it is not yours");
+        Refusal::new(RefusalCode::NotFound, message)
+    };
+    let mut status = visible.map(describe).ok_or_else(absent)?;
+    if let Some((usage, files)) = manager.process_usage(pid)? {
+        let descriptors = files.into_iter().map(|file| DescriptorStatus {
+            fd: file.fd,
+            kind: file.kind,
+            connection: file.connection,
+        });
+        status.descriptors = Some(descriptors.collect());
+        status.usage = Some(usage);
+    }
+    Ok(status)
+}
+
+fn describe(process: &TrackedProcess) -> ProcessStatus {
+    let sample = &process.sample;
+    ProcessStatus {
+        pid: sample.id.pid,
+        ppid: sample.ppid,
+        uid: sample.uid,
+        start_time_ns: sample.id.start_ns,
+        comm: sample.comm.to_string(),
+        command: if sample.kernel_thread {
+            None
+        } else {
+            commands::read(sample.id)
+        },
+        tool: None,
+        threads: sample.threads,
+        kernel_thread: sample.kernel_thread,
+        zombie: sample.zombie,
+        cpu_time_ns: sample.cpu_ns,
+        cpu_share: process.cpu_share,
+        memory_bytes: sample.memory.map(|memory| memory.counted_bytes()),
+        memory: sample.memory,
+        virtual_bytes: sample.virtual_bytes,
+        peak_rss_bytes: sample.peak_rss_bytes,
+        open_fds: sample.open_fds,
+        connections: sample.connections,
+        events: sample.events,
+        usage: None,
+        descriptors: None,
+    }
+}

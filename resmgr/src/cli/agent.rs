@@ -1,0 +1,176 @@
+//! `resmgr agent`: from flags, environment and file to an agent that runs.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use tokio::sync::mpsc;
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use super::{
+    Failure,
+    failure::Code,
+    status::{self, Watch},
+};
+use crate::{
+    agent::{self, AgentOptions},
+    config::{self, Config},
+    kernel::BpfObject,
+};
+
+/// Flags of `resmgr agent`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE", env = "RESMGR_CONFIG")]
+    config: Option<PathBuf>,
+    /// Folder for what survives a restart.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "RESMGR_STATE_DIR",
+        default_value = "/var/lib/resmgr"
+    )]
+    state_dir: PathBuf,
+    /// Folder for pins, under a BPF file system.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "RESMGR_PIN_DIR",
+        default_value = "/sys/fs/bpf/resmgr"
+    )]
+    pin_dir: PathBuf,
+    /// Cgroup under which tools get leaves of their own [default: the root of cgroup v2].
+    #[arg(long, value_name = "DIR", env = "RESMGR_CGROUP_ROOT")]
+    cgroup_root: Option<PathBuf>,
+    /// Undo everything on exit.
+    #[arg(long)]
+    ephemeral: bool,
+    /// Time between sweeps, 100ms to 60s [default: 1s].
+    #[arg(long, value_name = "TIME", env = "RESMGR_SWEEP_INTERVAL")]
+    sweep_interval: Option<String>,
+    /// Go by events alone, after one sweep at the start.
+    #[arg(long)]
+    no_sweep: bool,
+    /// What to log: error, warn, info, debug or trace, or a list like `info,resmgr::kernel=debug`.
+    #[arg(long, value_name = "LEVEL", env = "RESMGR_LOG", default_value = "info")]
+    log: String,
+    /// Show the status on standard output: once, then stop; or live, until the agent stops.
+    #[arg(long, value_enum, value_name = "HOW")]
+    status: Option<Show>,
+    /// Load this BPF object instead of the one built in.
+    #[arg(long, value_name = "FILE", env = "RESMGR_BPF_OBJECT")]
+    bpf_object: Option<PathBuf>,
+    /// Read the kernel's type information from this file.
+    #[arg(long, value_name = "FILE", env = "RESMGR_BTF")]
+    btf: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Show {
+    Once,
+    Live,
+}
+
+impl Arguments {
+    fn options(&self, socket: PathBuf) -> Result<AgentOptions, Failure> {
+        let usage = |error| Failure::new(Code::Usage, error);
+        let mut config = match &self.config {
+            Some(path) => Config::read(path).map_err(usage)?,
+            None => Config::default(),
+        };
+        if let Some(text) = &self.sweep_interval {
+            config.sweep_interval = config::sweep_interval("--sweep-interval", text).map_err(usage)?;
+        }
+        let object = match &self.bpf_object {
+            Some(path) => BpfObject::from_file(path).map_err(agent::AgentError::from)?,
+            None => BpfObject::embedded(),
+        };
+        Ok(AgentOptions {
+            socket,
+            state_dir: self.state_dir.clone(),
+            pin_dir: self.pin_dir.clone(),
+            cgroup_root: self.cgroup_root.clone(),
+            ephemeral: self.ephemeral,
+            no_sweep: self.no_sweep,
+            sweep_interval: config.sweep_interval,
+            max_processes: config.max_processes,
+            ring_bytes: config.ring_bytes,
+            object,
+            btf: self.btf.clone(),
+        })
+    }
+}
+
+/// Runs the agent in the foreground.
+pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
+    start_log(&arguments.log)?;
+    let options = arguments.options(socket.to_owned())?;
+    let show = arguments.status;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (stop, stopped) = mpsc::channel(1);
+        let (ready, is_ready) = tokio::sync::oneshot::channel();
+        let shown = async {
+            let Some(show) = show else {
+                return std::future::pending().await;
+            };
+            if is_ready.await.is_err() {
+                return std::future::pending().await;
+            }
+            let second = Duration::from_secs(1);
+            let watch = match show {
+                Show::Once => {
+                    // CPU use is known from the second look on.
+                    tokio::time::sleep(second).await;
+                    None
+                }
+                Show::Live => Some(Watch(second)),
+            };
+            let result = status::show(socket, &status::Arguments::overview(watch)).await;
+            // The agent may be stopping already.
+            let _ = stop.send(()).await;
+            result
+        };
+        let agent = agent::run(options, || _ = ready.send(()), stopped);
+        tokio::pin!(agent, shown);
+        tokio::select! {
+            biased;
+            ended = &mut agent => Ok(ended?),
+            result = &mut shown => {
+                agent.await?;
+                result
+            }
+        }
+    })
+}
+
+/// What to log. A bare word must be a level: the parser would take any other for the name of a module.
+fn parse_levels(levels: &str) -> Option<Targets> {
+    let is_meant = |item: &str| item.contains('=') || item.trim().parse::<LevelFilter>().is_ok();
+    levels.split(',').all(is_meant).then(|| levels.parse().ok()).flatten()
+}
+
+/// Sends the log to standard error; the programs' own messages come the same way.
+fn start_log(levels: &str) -> Result<(), Failure> {
+    let targets = parse_levels(levels).ok_or_else(|| {
+        let message =
+            format!("--log {levels}: write error, warn, info, debug, trace or off, or a list like `warn,resmgr=debug`");
+        Failure::new(Code::Usage, anyhow::Error::msg(message))
+    })?;
+    let format = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::registry()
+        .with(format.with_ansi(colours))
+        .with(targets)
+        .try_init()
+        .map_err(|error| Failure::new(Code::Failed, error))
+}

@@ -1,0 +1,122 @@
+//! `resmgr doctor`: what this host offers, line by line, and what follows from what it lacks.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Failure, failure::Code, output};
+use crate::{
+    kernel::{BpfObject, Finding, HostFacts, Kernel, KernelError, LoadOptions, Mounts, Verdict, doctor},
+    model::{Capabilities, Source as _},
+};
+
+/// Flags of `resmgr doctor`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Try this BPF object instead of the one built in.
+    #[arg(long, value_name = "FILE", env = "RESMGR_BPF_OBJECT")]
+    bpf_object: Option<PathBuf>,
+    /// Read the kernel's type information from this file.
+    #[arg(long, value_name = "FILE", env = "RESMGR_BTF")]
+    btf: Option<PathBuf>,
+}
+
+/// Looks, tries, and prints.
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    // File systems that are mounted to look are unmounted again: doctor changes nothing.
+    let mut mounts = Mounts::default();
+    let before = HostFacts::look(arguments.btf.as_deref());
+    let mounted = if before.privileged { mounts.ensure() } else { Ok(()) };
+    let facts = HostFacts::look(arguments.btf.as_deref());
+    let tried = match mounted {
+        Ok(()) if facts.privileged => Some(load(arguments, &facts)),
+        Ok(()) => None,
+        Err(error) => Some((Err(error), None)),
+    };
+    let (loaded, trampolines) = match &tried {
+        Some((loaded, trampolines)) => (Some(loaded), trampolines.as_ref()),
+        None => (None, None),
+    };
+    let findings = doctor(&facts, loaded, trampolines);
+    mounts.undo();
+    if arguments.json {
+        output::print(&[json(&findings)])?;
+    } else {
+        output::print(&lines(&findings))?;
+    }
+    if findings.iter().any(|finding| finding.verdict == Verdict::Fatal) {
+        let message = "this host lacks what resmgr cannot do without";
+        return Err(Failure::new(Code::Unsupported, anyhow::Error::msg(message)));
+    }
+    Ok(())
+}
+
+/// Whether the programs load and attach, and whether trampolines are allowed.
+type Tried = (Result<Capabilities, KernelError>, Option<Result<(), KernelError>>);
+
+fn load(arguments: &Arguments, facts: &HostFacts) -> Tried {
+    let object = match &arguments.bpf_object {
+        Some(path) => BpfObject::from_file(path),
+        None => Ok(BpfObject::embedded()),
+    };
+    let started = object.and_then(|object| {
+        let options = LoadOptions {
+            object,
+            ..LoadOptions::default()
+        };
+        Kernel::start(facts, &options)
+    });
+    match started {
+        Ok(mut kernel) => {
+            let trampolines = kernel.try_trampoline(facts);
+            (Ok(kernel.capabilities().clone()), Some(trampolines))
+        }
+        Err(error) => (Err(error), None),
+    }
+}
+
+fn mark(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ok => "ok",
+        Verdict::Degraded => "lacks",
+        Verdict::Fatal => "FAILS",
+    }
+}
+
+fn lines(findings: &[Finding]) -> Vec<String> {
+    let room = findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
+    let mut lines = Vec::new();
+    for Finding {
+        what,
+        verdict,
+        found,
+        consequence,
+    } in findings
+    {
+        lines.push(format!("{:<5}  {what:<room$}  {found}", mark(*verdict)));
+        lines.extend(
+            consequence
+                .iter()
+                .map(|text| format!("{:<5}  {:<room$}  so: {text}", "", "")),
+        );
+    }
+    lines
+}
+
+fn json(findings: &[Finding]) -> String {
+    let findings: Vec<_> = findings
+        .iter()
+        .map(|finding| {
+            serde_json::json!({
+                "what": finding.what,
+                "verdict": mark(finding.verdict).to_lowercase(),
+                "found": finding.found,
+                "consequence": finding.consequence,
+            })
+        })
+        .collect();
+    serde_json::json!({ "version": 1, "findings": findings }).to_string()
+}

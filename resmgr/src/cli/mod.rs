@@ -1,0 +1,51 @@
+//! The command line: a file per subcommand. Results go to standard output, everything else to standard error.
+
+mod agent;
+mod doctor;
+mod failure;
+mod output;
+mod status;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+/// Where the agent listens unless told otherwise.
+const SOCKET: &str = "/run/resmgr/resmgr.sock";
+
+/// Knows what every process on a Linux host uses, from the kernel itself, by eBPF.
+#[derive(Debug, Parser)]
+#[command(name = "resmgr", version, max_term_width = 100)]
+struct Arguments {
+    /// The agent's control socket.
+    #[arg(long, global = true, value_name = "PATH", env = "RESMGR_SOCKET", default_value = SOCKET)]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent (needs root).
+    Agent(agent::Arguments),
+    /// Show what is used now.
+    Status(status::Arguments),
+    /// Show what this host offers, and what follows from what it lacks.
+    Doctor(doctor::Arguments),
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let Arguments { socket, command } = Arguments::parse();
+    let done = match command {
+        Command::Agent(arguments) => agent::run(&arguments, &socket),
+        Command::Status(arguments) => status::run(&arguments, &socket),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

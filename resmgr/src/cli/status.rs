@@ -1,0 +1,295 @@
+//! `resmgr status`: asks the agent, and shows its report as a table or as JSON.
+
+use std::{path::Path, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::{Failure, failure::Code, output};
+use crate::{
+    config::parse_duration,
+    export::{Align, Column, Table, bytes, cores, count, duration},
+    model::{Connection, FileKind},
+    protocol::{Client, ProcessSelection, ProcessStatus, SortKey, StatusParams, StatusReport},
+};
+
+/// Flags of `resmgr status`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// List all processes, threads of the kernel included.
+    #[arg(long, conflicts_with = "pid")]
+    processes: bool,
+    /// Show one process, with its descriptors and connections.
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// What to order by, the largest first [default: memory].
+    #[arg(long, value_enum, value_name = "KEY")]
+    sort: Option<Sort>,
+    /// How many processes to list [default: 20].
+    #[arg(long, short = 'n', value_name = "N")]
+    top: Option<usize>,
+    /// Bring the numbers up to date before answering.
+    #[arg(long)]
+    fresh: bool,
+    /// Show it again and again, every second unless a time is given.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1s", value_parser = interval)]
+    watch: Option<Watch>,
+}
+
+/// Processes that are listed unless told otherwise.
+const DEFAULT_TOP: usize = 20;
+
+/// Time between two looks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watch(pub(super) Duration);
+
+fn interval(text: &str) -> Result<Watch, String> {
+    match parse_duration(text) {
+        Ok(interval) if interval >= Duration::from_millis(100) => Ok(Watch(interval)),
+        Ok(_) => Err("the shortest is 100ms".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Sort {
+    Memory,
+    Cpu,
+    Fds,
+    Connections,
+    Pid,
+}
+
+impl Arguments {
+    /// The processes that use most, as `resmgr agent --status` shows them.
+    pub(super) fn overview(watch: Option<Watch>) -> Self {
+        Self {
+            json: false,
+            processes: false,
+            pid: None,
+            sort: None,
+            top: None,
+            fresh: true,
+            watch,
+        }
+    }
+
+    fn params(&self) -> StatusParams {
+        let processes = match self.pid {
+            Some(pid) => ProcessSelection::Pid(pid),
+            None if self.processes => ProcessSelection::All,
+            // JSON is for programs: processes are in it where they are asked for.
+            None if self.json && self.sort.is_none() && self.top.is_none() => ProcessSelection::None,
+            None => ProcessSelection::Top,
+        };
+        let sort = match self.sort {
+            None | Some(Sort::Memory) => SortKey::Memory,
+            Some(Sort::Cpu) => SortKey::Cpu,
+            Some(Sort::Fds) => SortKey::Fds,
+            Some(Sort::Connections) => SortKey::Connections,
+            Some(Sort::Pid) => SortKey::Pid,
+        };
+        StatusParams {
+            processes,
+            sort,
+            limit: self.top.unwrap_or(DEFAULT_TOP),
+            fresh: self.fresh,
+        }
+    }
+}
+
+/// Asks and shows.
+pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(show(socket, arguments))
+}
+
+/// Asks and shows, once or again and again.
+pub(super) async fn show(socket: &Path, arguments: &Arguments) -> Result<(), Failure> {
+    let mut client = Client::connect(socket).await?;
+    loop {
+        let report = client.status(arguments.params()).await?;
+        let width = output::width();
+        let lines = if arguments.json {
+            vec![serde_json::to_string(&report).map_err(|error| Failure::new(Code::Failed, error))?]
+        } else {
+            render(&report, arguments.pid.is_some(), width)
+        };
+        let Some(Watch(interval)) = arguments.watch else {
+            return Ok(output::print(&lines)?);
+        };
+        if width.is_some() && !arguments.json {
+            output::redraw(&lines)?;
+        } else {
+            output::print(&lines)?;
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+fn render(report: &StatusReport, detailed: bool, width: Option<usize>) -> Vec<String> {
+    let mut lines = vec![summary(report), cost(report), String::new()];
+    let processes = report.processes.as_deref().unwrap_or_default();
+    lines.extend(process_table(processes).lines(width));
+    if let (true, Some(process)) = (detailed, processes.first()) {
+        lines.extend(details(process, width));
+    }
+    match width {
+        Some(width) => lines
+            .into_iter()
+            .map(|line| line.chars().take(width).collect())
+            .collect(),
+        None => lines,
+    }
+}
+
+fn summary(report: &StatusReport) -> String {
+    let host = &report.host;
+    format!(
+        "{} processes, {} threads  memory {}  CPU {}%  {} fds  {} connections",
+        count(host.processes),
+        count(host.threads),
+        host.memory
+            .map_or("-".to_owned(), |memory| bytes(memory.counted_bytes())),
+        host.cpu_share.map_or("-".to_owned(), cores),
+        count(host.open_fds),
+        count(host.connections),
+    )
+}
+
+fn cost(report: &StatusReport) -> String {
+    let agent = &report.agent;
+    format!(
+        "agent {} up {}  {} resident  sweep {}  {} lost  {} ended",
+        agent.pid,
+        whole_seconds(agent.uptime_s),
+        agent.resident_bytes.map_or("-".to_owned(), bytes),
+        if agent.sweeping {
+            duration(Duration::from_nanos(agent.sweep_ns))
+        } else {
+            "off".to_owned()
+        },
+        count(agent.events_lost),
+        count(agent.ended.processes),
+    )
+}
+
+fn whole_seconds(seconds: u64) -> String {
+    if seconds < 60 {
+        format!("{seconds}s")
+    } else {
+        duration(Duration::from_secs(seconds))
+    }
+}
+
+fn process_table(processes: &[ProcessStatus]) -> Table {
+    let right = |heading| Column {
+        heading,
+        align: Align::Right,
+    };
+    let left = |heading| Column {
+        heading,
+        align: Align::Left,
+    };
+    let mut table = Table::new(&[
+        right("PID"),
+        right("UID"),
+        right("MEMORY"),
+        right("CPU%"),
+        right("CPU TIME"),
+        right("FDS"),
+        right("CONNS"),
+        left("COMMAND"),
+    ]);
+    for process in processes {
+        let command = match &process.command {
+            Some(command) => command.clone(),
+            None => format!("[{}]{}", process.comm, if process.zombie { " zombie" } else { "" }),
+        };
+        table.row(vec![
+            process.pid.to_string(),
+            process.uid.to_string(),
+            process.memory_bytes.map_or("-".to_owned(), bytes),
+            process.cpu_share.map_or("-".to_owned(), cores),
+            duration(Duration::from_nanos(process.cpu_time_ns)),
+            process.open_fds.to_string(),
+            process.connections.to_string(),
+            command,
+        ]);
+    }
+    table
+}
+
+fn details(process: &ProcessStatus, width: Option<usize>) -> Vec<String> {
+    let Some(usage) = &process.usage else {
+        return Vec::new();
+    };
+    let kinds: Vec<String> = usage
+        .file_handles_by_kind
+        .iter()
+        .map(|(kind, n)| format!("{n} {}", kind_name(*kind)))
+        .collect();
+    let resident = usage.memory.map(|memory| {
+        format!(
+            "anonymous {}, shared {}, swapped {}, mapped files {}; peak {}; ",
+            bytes(memory.anon_bytes),
+            bytes(memory.shmem_bytes),
+            bytes(memory.swap_bytes),
+            bytes(memory.file_bytes),
+            process.peak_rss_bytes.map_or("-".to_owned(), bytes),
+        )
+    });
+    let mut lines = vec![
+        String::new(),
+        format!(
+            "memory       {}virtual {}",
+            resident.unwrap_or_default(),
+            bytes(process.virtual_bytes)
+        ),
+        format!("threads      {}", process.threads),
+        format!("descriptors  {}", kinds.join(", ")),
+    ];
+    if let Some(events) = &process.events {
+        lines.push(format!(
+            "events       {} descriptors opened, {} closed; {} connections made, {} accepted, {} failed",
+            count(events.fds_opened),
+            count(events.fds_closed),
+            count(events.connections_made),
+            count(events.connections_accepted),
+            count(events.connections_failed),
+        ));
+    }
+    if !usage.connections.is_empty() {
+        lines.push(String::new());
+        lines.extend(connection_table(&usage.connections).lines(width));
+    }
+    lines
+}
+
+/// A kind's name, as JSON has it.
+fn kind_name(kind: FileKind) -> String {
+    let name = serde_json::to_value(kind).ok();
+    name.as_ref()
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or("other")
+        .replace('_', " ")
+}
+
+fn connection_table(connections: &[Connection]) -> Table {
+    let left = |heading| Column {
+        heading,
+        align: Align::Left,
+    };
+    let mut table = Table::new(&[left("PROTOCOL"), left("STATE"), left("LOCAL"), left("REMOTE")]);
+    for connection in connections {
+        table.row(vec![
+            format!("{:?}", connection.protocol).to_lowercase(),
+            format!("{:?}", connection.state).to_lowercase(),
+            connection.local.to_string(),
+            connection.remote.to_string(),
+        ]);
+    }
+    table
+}

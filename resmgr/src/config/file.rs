@@ -1,0 +1,23 @@
+//! The configuration file as written: every key optional, unknown ones refused.
+
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileConfig {
+    /// The table `[agent]`.
+    pub agent: AgentTable,
+}
+
+/// The table `[agent]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentTable {
+    /// Time between sweeps, `100ms` to `60s`.
+    pub sweep_interval: Option<String>,
+    /// Processes that can have event counters at a time.
+    pub max_processes: Option<u32>,
+    /// Bytes of the event ring, a power of two.
+    pub ring_bytes: Option<u32>,
+}

@@ -1,0 +1,172 @@
+//! Configuration: the file as written (`FileConfig`) becomes the configuration as meant (`Config`), in which no unit
+//! is text any more. Reads no clock and nothing of the kernel.
+
+mod file;
+mod units;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use file::FileConfig;
+pub use units::{UnitError, parse_duration};
+
+/// The configuration as meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Time between sweeps.
+    pub sweep_interval: Duration,
+    /// Processes that can have event counters at a time.
+    pub max_processes: u32,
+    /// Bytes of the event ring.
+    pub ring_bytes: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            sweep_interval: Duration::from_secs(1),
+            max_processes: 32_768,
+            ring_bytes: 1 << 20,
+        }
+    }
+}
+
+/// The shortest and longest time between sweeps.
+pub const SWEEP_INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("read the configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration {}: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// A value is not possible.
+    #[error("{key}: {message}")]
+    Value {
+        /// The key, or the flag.
+        key: &'static str,
+        /// What is wrong, and what to write instead.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        let parse = |message: String| ConfigError::Parse {
+            path: path.to_owned(),
+            message,
+        };
+        let file: FileConfig = toml::from_str(&text).map_err(|error| parse(error.to_string()))?;
+        Self::from_file(&file).map_err(|error| parse(error.to_string()))
+    }
+
+    /// What a file's text means, over the defaults.
+    pub fn from_file(file: &FileConfig) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        if let Some(text) = &file.agent.sweep_interval {
+            config.sweep_interval = sweep_interval("agent.sweep_interval", text)?;
+        }
+        if let Some(max_processes) = file.agent.max_processes {
+            config.max_processes = in_range("agent.max_processes", max_processes, 64, 4_194_304)?;
+        }
+        if let Some(ring_bytes) = file.agent.ring_bytes {
+            config.ring_bytes = in_range("agent.ring_bytes", ring_bytes, 65_536, 1 << 30)?;
+            if !config.ring_bytes.is_power_of_two() {
+                return Err(ConfigError::Value {
+                    key: "agent.ring_bytes",
+                    message: format!(
+                        "{ring_bytes} is no power of two: write {}",
+                        config.ring_bytes.next_power_of_two()
+                    ),
+                });
+            }
+        }
+        Ok(config)
+    }
+}
+
+/// A time between sweeps, within its bounds.
+pub fn sweep_interval(key: &'static str, text: &str) -> Result<Duration, ConfigError> {
+    let wrong = |message: String| ConfigError::Value { key, message };
+    let interval = parse_duration(text).map_err(|error| wrong(error.to_string()))?;
+    let (shortest, longest) = SWEEP_INTERVALS;
+    if interval < shortest || interval > longest {
+        return Err(wrong(format!("{text} is not between 100ms and 60s")));
+    }
+    Ok(interval)
+}
+
+fn in_range(key: &'static str, value: u32, least: u32, most: u32) -> Result<u32, ConfigError> {
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    let message = format!("{value} is not between {least} and {most}");
+    Err(ConfigError::Value { key, message })
+}
+
+#[cfg(test)]
+mod tests {
+    //! Files as people write them.
+    use super::*;
+
+    fn config(text: &str) -> Result<Config, String> {
+        let file: FileConfig = toml::from_str(text).map_err(|error| error.to_string())?;
+        Config::from_file(&file).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        assert_eq!(config("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_meant() {
+        let config = config("[agent]\nsweep_interval = \"250ms\"\nmax_processes = 1000\nring_bytes = 65536\n").unwrap();
+        assert_eq!(config.sweep_interval, Duration::from_millis(250));
+        assert_eq!((config.max_processes, config.ring_bytes), (1000, 65_536));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_name_and_line() {
+        let error = config("[agent]\nsweep_intervall = \"1s\"\n").unwrap_err();
+        assert!(error.contains("sweep_intervall") && error.contains("line 2"), "{error}");
+        let error = config("[agnet]\n").unwrap_err();
+        assert!(error.contains("agnet") && error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn an_impossible_value_is_refused_with_what_is_possible() {
+        for (text, expected) in [
+            ("[agent]\nsweep_interval = \"5ms\"", "100ms and 60s"),
+            ("[agent]\nsweep_interval = \"soon\"", "soon"),
+            ("[agent]\nmax_processes = 1", "between 64"),
+            ("[agent]\nring_bytes = 100000", "131072"),
+            ("[agent]\nmax_processes = -1", "line 2"),
+        ] {
+            let error = config(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The steps of loading: types read, the object loaded, one hook attached; and what a refusal means.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+};
+
+use aya::{
+    Btf, Ebpf, EbpfError, EbpfLoader, Endianness,
+    programs::{CgroupAttachMode, Program, ProgramError},
+};
+use resmgr_common::{Layout, names};
+
+use super::{Hook, HookKind, HostFacts, KernelError, LoadOptions, btf::Types, layout};
+
+/// Lines of the verifier's log that an error shows.
+const LOG_LINES: usize = 12;
+
+/// Reads the kernel's types: for us where fields are, for aya what tracepoints are called.
+pub(super) fn read_types(facts: &HostFacts) -> Result<(Layout, Btf), KernelError> {
+    let path = &facts.btf_path;
+    let blob = fs::read(path).map_err(|source| KernelError::NoBtf {
+        path: path.clone(),
+        source,
+    })?;
+    let bad = |message: String| KernelError::BadBtf {
+        path: path.clone(),
+        message,
+    };
+    let types = Types::parse(&blob).map_err(|error| bad(error.to_string()))?;
+    let layout = layout::find(&types, facts.page_bytes.trailing_zeros(), facts.cpus)?;
+    drop(types);
+    let btf = Btf::parse(&blob, Endianness::default()).map_err(|error| bad(error.to_string()))?;
+    Ok((layout, btf))
+}
+
+pub(super) fn load_object(layout: &Layout, btf: &Btf, options: &LoadOptions) -> Result<Ebpf, KernelError> {
+    let origin = options.object.origin();
+    EbpfLoader::new()
+        .btf(Some(btf))
+        .override_global(names::LAYOUT, bytemuck::bytes_of(layout), true)
+        .map_max_entries(names::COUNTERS, options.max_processes)
+        .map_max_entries(names::WANTED, options.max_processes)
+        .map_max_entries(names::CPU_BASES, layout.cpus)
+        .map_max_entries(names::EVENTS, options.ring_bytes)
+        .load(options.object.bytes())
+        .map_err(|error| match &error {
+            EbpfError::ParseError(_) | EbpfError::BtfError(_) | EbpfError::RelocationError(_) => {
+                let message = chain(&error);
+                KernelError::BadObject { origin, message }
+            }
+            _ => {
+                let message = chain(&error);
+                KernelError::Maps { origin, message }
+            }
+        })
+}
+
+/// Loads a program if this is its first hook, and attaches it.
+pub(super) fn attach_hook(program: &mut Program, hook: Hook, btf: &Btf, facts: &HostFacts) -> Result<(), ProgramError> {
+    match (hook.kind, program) {
+        (HookKind::Typed, Program::BtfTracePoint(program)) => {
+            program.load(hook.name, btf)?;
+            program.attach()?;
+        }
+        (HookKind::Syscall, Program::TracePoint(program)) => {
+            if program.fd().is_err() {
+                program.load()?;
+            }
+            program.attach("syscalls", hook.name)?;
+        }
+        (HookKind::SocketRelease, Program::CgroupSock(program)) => {
+            let root = facts.cgroup2.as_deref().unwrap_or(Path::new("/sys/fs/cgroup"));
+            program.load()?;
+            program.attach(File::open(root)?, CgroupAttachMode::Single)?;
+        }
+        _ => return Err(ProgramError::UnexpectedProgramType),
+    }
+    Ok(())
+}
+
+/// Why a program was not loaded: the verifier's last words where it spoke.
+pub(super) fn refused(program: &str, error: ProgramError) -> KernelError {
+    let program = program.to_owned();
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+            KernelError::Verifier {
+                program,
+                source: io_error,
+                log: lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"),
+            }
+        }
+        error => {
+            let message = chain(&error);
+            KernelError::Load { program, message }
+        }
+    }
+}
+
+/// An error with all its causes.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}

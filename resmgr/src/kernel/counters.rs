@@ -1,0 +1,106 @@
+//! The maps that user space reads and writes while the programs run.
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
+};
+use resmgr_common::{Correction, Loss, ProcessCounters, SweepFacts, names};
+
+use super::{KernelError, wire::Wire};
+use crate::model::Losses;
+
+/// The maps, taken out of the loaded object.
+pub(super) struct Maps {
+    pub(super) ring: RingBuf<MapData>,
+    counters: HashMap<MapData, u32, Wire<ProcessCounters>>,
+    wanted: HashMap<MapData, u32, u8>,
+    corrections: HashMap<MapData, u32, Wire<Correction>>,
+    facts: Array<MapData, Wire<SweepFacts>>,
+    losses: PerCpuArray<MapData, u64>,
+}
+
+fn failed(operation: &'static str, map: &'static str) -> impl Fn(aya::maps::MapError) -> KernelError {
+    move |error| KernelError::Map {
+        operation,
+        map,
+        message: error.to_string(),
+    }
+}
+
+/// Takes a map of a known type out of the object.
+fn take<M>(bpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
+where
+    M: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    let map = bpf.take_map(name).ok_or_else(|| KernelError::Map {
+        operation: "find",
+        map: name,
+        message: "the BPF object has no such map: rebuild it with `cargo xtask ebpf`".to_owned(),
+    })?;
+    map.try_into().map_err(failed("open", name))
+}
+
+impl Maps {
+    /// Takes the maps out of the object.
+    pub(super) fn take(bpf: &mut Ebpf) -> Result<Self, KernelError> {
+        Ok(Self {
+            ring: take(bpf, names::EVENTS)?,
+            counters: take(bpf, names::COUNTERS)?,
+            wanted: take(bpf, names::WANTED)?,
+            corrections: take(bpf, names::CORRECTIONS)?,
+            facts: take(bpf, names::FACTS)?,
+            losses: take(bpf, names::LOSSES)?,
+        })
+    }
+
+    /// Every process's counters.
+    pub(super) fn counters(&self) -> Result<Vec<(u32, ProcessCounters)>, KernelError> {
+        let entries = self
+            .counters
+            .iter()
+            .map(|entry| entry.map(|(pid, counters)| (pid, counters.0)));
+        entries
+            .collect::<Result<_, _>>()
+            .map_err(failed("read", names::COUNTERS))
+    }
+
+    /// Tells the programs what they cannot find out themselves.
+    pub(super) fn set_facts(&mut self, facts: SweepFacts) -> Result<(), KernelError> {
+        self.facts.set(0, Wire(facts), 0).map_err(failed("write", names::FACTS))
+    }
+
+    /// Makes a detailed pass visit these processes and no others.
+    pub(super) fn want(&mut self, pids: &[u32]) -> Result<(), KernelError> {
+        let before: Vec<u32> = self.wanted.keys().filter_map(Result::ok).collect();
+        for pid in before.iter().filter(|pid| !pids.contains(pid)) {
+            // One that is gone already is what was asked for.
+            let _ = self.wanted.remove(pid);
+        }
+        for pid in pids {
+            self.wanted.insert(pid, 1, 0).map_err(failed("write", names::WANTED))?;
+        }
+        Ok(())
+    }
+
+    /// Leaves a correction of a process's counters to the next sweep. Where there is no room it waits for a later one.
+    pub(super) fn correct(&mut self, pid: u32, correction: Correction) {
+        let _ = self.corrections.insert(pid, Wire(correction), 0);
+    }
+
+    /// How much was lost, over all CPUs.
+    pub(super) fn losses(&self) -> Result<Losses, KernelError> {
+        let total = |loss: Loss| {
+            let per_cpu = self
+                .losses
+                .get(&(loss as u32), 0)
+                .map_err(failed("read", names::LOSSES))?;
+            Ok::<u64, KernelError>(per_cpu.iter().sum())
+        };
+        Ok(Losses {
+            ring_full: total(Loss::RingFull)?,
+            counters_full: total(Loss::CountersFull)?,
+            sockets_full: total(Loss::SocketsFull)?,
+            pending_full: total(Loss::PendingFull)?,
+        })
+    }
+}

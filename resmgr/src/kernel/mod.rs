@@ -1,0 +1,27 @@
+//! The kernel: what it offers (`probe`), where it keeps things (`btf`, `layout`), what to attach (`plan`), and the
+//! programs at work (`load`, `events`, `sweep`). The only module that names aya.
+
+mod attach;
+mod btf;
+mod counters;
+mod error;
+mod events;
+mod files;
+mod heap;
+mod layout;
+mod load;
+mod mounts;
+mod object;
+mod plan;
+mod probe;
+mod readable;
+mod sweep;
+mod wire;
+
+pub use error::KernelError;
+pub use load::{Kernel, LoadOptions};
+pub use mounts::Mounts;
+pub use object::BpfObject;
+pub use plan::{AttachPlan, Hook, HookKind};
+pub use probe::{Finding, HostFacts, Verdict, doctor};
+pub use readable::Readable;

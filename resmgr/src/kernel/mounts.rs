@@ -1,0 +1,113 @@
+//! The file systems that hooks and pins need: mounted where missing, and put back where asked.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use super::KernelError;
+
+/// Where tracefs is mounted by custom.
+const TRACEFS: &str = "/sys/kernel/tracing";
+/// Where it was before it had a place of its own.
+const TRACEFS_IN_DEBUGFS: &str = "/sys/kernel/debug/tracing";
+/// Where the BPF file system is mounted by custom.
+pub(super) const BPFFS: &str = "/sys/fs/bpf";
+
+/// What we mounted; nothing of it is unmounted unless [`Mounts::undo`] is called.
+#[derive(Debug, Default)]
+pub struct Mounts {
+    ours: Vec<&'static str>,
+}
+
+/// The folder of tracefs, where it is mounted.
+pub(super) fn tracefs() -> Option<&'static Path> {
+    [TRACEFS, TRACEFS_IN_DEBUGFS]
+        .map(Path::new)
+        .into_iter()
+        .find(|folder| folder.join("events").is_dir())
+}
+
+/// The mount points of a type of file system, from `/proc/self/mountinfo`.
+pub(super) fn mounted(file_system: &str) -> Vec<PathBuf> {
+    parse_mount_points(
+        &fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+        file_system,
+    )
+}
+
+fn parse_mount_points(mountinfo: &str, file_system: &str) -> Vec<PathBuf> {
+    mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (before, after) = line.split_once(" - ")?;
+            (after.split(' ').next()? == file_system)
+                .then(|| before.split(' ').nth(4).map(unescape))
+                .flatten()
+        })
+        .collect()
+}
+
+/// Undoes the kernel's octal escapes of space, tab, newline and backslash.
+fn unescape(path: &str) -> PathBuf {
+    let mut plain = path.to_owned();
+    for (escape, char) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
+        plain = plain.replace(escape, char);
+    }
+    plain.into()
+}
+
+impl Mounts {
+    /// Mounts tracefs and the BPF file system where the host has not.
+    pub fn ensure(&mut self) -> Result<(), KernelError> {
+        if tracefs().is_none() {
+            self.mount("tracefs", TRACEFS)?;
+        }
+        if !mounted("bpf").iter().any(|path| path == Path::new(BPFFS)) {
+            self.mount("bpf", BPFFS)?;
+        }
+        Ok(())
+    }
+
+    fn mount(&mut self, file_system: &'static str, at: &'static str) -> Result<(), KernelError> {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mount(file_system, at, file_system, flags, None).map_err(|errno| KernelError::Mount {
+            file_system,
+            path: at.into(),
+            source: io::Error::from(errno),
+        })?;
+        tracing::info!(file_system, at, "mounted");
+        self.ours.push(at);
+        Ok(())
+    }
+
+    /// Unmounts what we mounted, last first; one that is in use stays and is reported.
+    pub fn undo(&mut self) {
+        while let Some(at) = self.ours.pop() {
+            if let Err(error) = unmount(at, UnmountFlags::empty()) {
+                tracing::warn!(at, %error, "left mounted");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Mount points by a mountinfo worked out by hand.
+    use super::*;
+
+    #[test]
+    fn mount_points_are_found_by_type_and_unescaped() {
+        let mountinfo = "\
+            25 1 0:23 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+            36 25 0:31 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n\
+            40 1 0:40 / /mnt/my\\040disk rw - cgroup2 none rw\n\
+            garbage\n";
+        assert_eq!(
+            parse_mount_points(mountinfo, "cgroup2"),
+            [PathBuf::from("/sys/fs/cgroup/unified"), PathBuf::from("/mnt/my disk")]
+        );
+    }
+}

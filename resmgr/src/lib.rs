@@ -1,0 +1,15 @@
+//! Knows what every process on a Linux host uses, from the kernel itself.
+//!
+//! BPF programs count events as they happen ([`kernel`]); sweeps read the truth of every process at each tick;
+//! [`track`] puts both together; [`manager`] is the face of it; [`agent`] runs it as a daemon that is asked through a
+//! socket ([`protocol`]). Where each thing lives and what it must not do: see ARCHITECTURE.md.
+
+pub mod agent;
+pub mod cli;
+pub mod config;
+pub mod export;
+pub mod kernel;
+pub mod manager;
+pub mod model;
+pub mod protocol;
+pub mod track;

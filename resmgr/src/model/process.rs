@@ -1,0 +1,142 @@
+//! One process, as a sweep found it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A process's identity: a thread group id alone may be used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessId {
+    /// Thread group id.
+    pub pid: u32,
+    /// Start in nanoseconds since boot.
+    pub start_ns: u64,
+}
+
+/// A command name as the kernel keeps it: up to 15 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comm(pub [u8; 16]);
+
+impl fmt::Display for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.iter().position(|&b| b == 0).unwrap_or(self.0.len());
+        f.write_str(&String::from_utf8_lossy(&self.0[..end]))
+    }
+}
+
+/// Memory by kind, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Resident anonymous pages.
+    pub anon_bytes: u64,
+    /// Resident pages of mapped files.
+    pub file_bytes: u64,
+    /// Resident pages of shared memory and tmpfs.
+    pub shmem_bytes: u64,
+    /// Anonymous and shared pages that are swapped out.
+    pub swap_bytes: u64,
+}
+
+impl Memory {
+    /// What counts against a limit: anonymous, shared and swapped-out. Mapped files can be dropped, so they do not.
+    pub fn counted_bytes(&self) -> u64 {
+        self.anon_bytes + self.shmem_bytes + self.swap_bytes
+    }
+}
+
+impl std::ops::AddAssign for Memory {
+    fn add_assign(&mut self, other: Self) {
+        self.anon_bytes += other.anon_bytes;
+        self.file_bytes += other.file_bytes;
+        self.shmem_bytes += other.shmem_bytes;
+        self.swap_bytes += other.swap_bytes;
+    }
+}
+
+/// Identity of a socket while it lives: to be compared, never shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub u64);
+
+/// What events have counted for a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventCounts {
+    /// CPU time in nanoseconds, up to the last switch of each thread.
+    pub cpu_time_ns: u64,
+    /// Virtual memory in bytes.
+    pub virtual_bytes: u64,
+    /// Descriptors that calls have opened.
+    pub fds_opened: u64,
+    /// Descriptors that calls have closed.
+    pub fds_closed: u64,
+    /// Descriptors open now.
+    pub fds_open: u64,
+    /// Outgoing connections that were established.
+    pub connections_made: u64,
+    /// Incoming connections that were accepted.
+    pub connections_accepted: u64,
+    /// Outgoing connections that failed.
+    pub connections_failed: u64,
+    /// Connections open now.
+    pub connections_open: u64,
+    /// When the last event of each resource was.
+    pub last: EventTimes,
+}
+
+/// When the last event of each resource was; 0: never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTimes {
+    /// Switch away from a CPU, in nanoseconds of the run queue's clock.
+    pub cpu_ns: u64,
+    /// mmap, munmap, mremap or brk, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub memory_ns: u64,
+    /// Descriptor opened or closed, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub fds_ns: u64,
+    /// Connection made, accepted or ended, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub connections_ns: u64,
+}
+
+/// One process, as a sweep found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessSample {
+    /// Identity.
+    pub id: ProcessId,
+    /// Thread group id of the parent.
+    pub ppid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Effective user id.
+    pub euid: u32,
+    /// Command name.
+    pub comm: Comm,
+    /// A thread of the kernel.
+    pub kernel_thread: bool,
+    /// Ended, and not yet reaped by its parent.
+    pub zombie: bool,
+    /// Threads alive.
+    pub threads: u32,
+    /// CPU time in nanoseconds of all threads, the ended ones included.
+    pub cpu_ns: u64,
+    /// Memory by kind; `None` where only events have been seen, which do not tell it.
+    pub memory: Option<Memory>,
+    /// Virtual memory in bytes.
+    pub virtual_bytes: u64,
+    /// Highest resident memory in bytes that the kernel has noted, and not less than what is resident now.
+    pub peak_rss_bytes: Option<u64>,
+    /// Open descriptors, each distinct table of its threads once.
+    pub open_fds: u64,
+    /// Connections: distinct connected sockets that its tables reach.
+    pub connections: u64,
+    /// Those sockets, where a sweep has found them.
+    pub sockets: Vec<SocketId>,
+    /// What events had counted, before the sweep corrected it.
+    pub events: Option<EventCounts>,
+}
+
+/// One exact pass over the kernel's own structures.
+#[derive(Clone, Debug, Default)]
+pub struct Sweep {
+    /// Every process.
+    pub processes: Vec<ProcessSample>,
+    /// Bytes that the kernel wrote for it.
+    pub bytes: u64,
+}

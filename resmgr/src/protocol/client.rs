@@ -1,0 +1,129 @@
+//! The client of the control socket.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::de::DeserializeOwned;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    time::timeout,
+};
+
+use super::{
+    FrameError, Lines, MAX_RESPONSE_BYTES, Method, Outcome, Refusal, Request, Response, StatusParams, StatusReport,
+};
+
+/// How long an answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Asking the agent failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing answers at the socket.
+    #[error("no agent answers at {}: {source}; start one with `sudo resmgr agent`, or name its socket with --socket", path.display())]
+    NoAgent {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The agent was there, and has gone.
+    #[error("the agent at {} has gone: {message}", path.display())]
+    Gone {
+        /// The socket.
+        path: PathBuf,
+        /// What was seen.
+        message: String,
+    },
+    /// The agent does not answer.
+    #[error("the agent at {} did not answer within {} s", path.display(), ANSWER_WITHIN.as_secs())]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The answer is not one that this version understands.
+    #[error("the agent at {} answered what this version does not understand ({message}): are both of the same version?", path.display())]
+    Garbled {
+        /// The socket.
+        path: PathBuf,
+        /// What was wrong.
+        message: String,
+    },
+    /// The agent refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// A connection to the agent.
+pub struct Client {
+    path: PathBuf,
+    lines: Lines<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
+impl Client {
+    /// Connects to the agent's socket.
+    pub async fn connect(path: &Path) -> Result<Self, ClientError> {
+        let stream = UnixStream::connect(path).await.map_err(|source| ClientError::NoAgent {
+            path: path.to_owned(),
+            source,
+        })?;
+        let (reader, writer) = stream.into_split();
+        Ok(Self {
+            path: path.to_owned(),
+            lines: Lines::new(reader, MAX_RESPONSE_BYTES),
+            writer,
+        })
+    }
+
+    /// Asks what is used now.
+    pub async fn status(&mut self, params: StatusParams) -> Result<StatusReport, ClientError> {
+        self.ask(Method::Status(params)).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&mut self, method: Method) -> Result<T, ClientError> {
+        let exchange = timeout(ANSWER_WITHIN, self.exchange(method)).await;
+        exchange.unwrap_or_else(|_| {
+            Err(ClientError::Silent {
+                path: self.path.clone(),
+            })
+        })
+    }
+
+    async fn exchange<T: DeserializeOwned>(&mut self, method: Method) -> Result<T, ClientError> {
+        let garbled = |message: String| ClientError::Garbled {
+            path: self.path.clone(),
+            message,
+        };
+        let gone = |message: String| ClientError::Gone {
+            path: self.path.clone(),
+            message,
+        };
+        let mut line = serde_json::to_vec(&Request::new(method)).map_err(|error| garbled(error.to_string()))?;
+        line.push(b'\n');
+        // Where the agent refuses at once and hangs up, its reason is there to be read although writing fails.
+        let written = self.writer.write_all(&line).await;
+        let answer = match self.lines.next().await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => {
+                return Err(gone(
+                    written.err().map_or("it hung up".to_owned(), |error| error.to_string()),
+                ));
+            }
+            Err(FrameError::Io(error)) => return Err(gone(error.to_string())),
+            Err(error) => return Err(garbled(error.to_string())),
+        };
+        let response: Response<T> = serde_json::from_slice(&answer).map_err(|error| garbled(error.to_string()))?;
+        match response.outcome {
+            Outcome::Ok(content) => Ok(content),
+            Outcome::Error(refusal) => Err(refusal.into()),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The control socket's language: versioned, bounded JSON lines, and a client that speaks it.
+//!
+//! A request is one line, `{"v":1,"method":"status","params":{…}}`; its answer is one line, `{"v":1,"ok":{…}}` or
+//! `{"v":1,"error":{"code":"…","message":"…"}}`.
+
+mod client;
+mod frame;
+mod status;
+
+use serde::{Deserialize, Serialize};
+
+pub use client::{Client, ClientError};
+pub use frame::{FrameError, Lines, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
+pub use status::{
+    AgentStatus, DescriptorStatus, ProcessSelection, ProcessStatus, SortKey, StatusParams, StatusReport, ToolStatus,
+    ToolSums,
+};
+
+/// The version of this language.
+pub const VERSION: u32 = 1;
+
+/// The version of the status report.
+pub const STATUS_VERSION: u32 = 1;
+
+/// A question or an order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", content = "params", rename_all = "snake_case")]
+pub enum Method {
+    /// What is used now.
+    Status(StatusParams),
+}
+
+/// A request with its version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// [`VERSION`].
+    pub v: u32,
+    /// What is asked.
+    #[serde(flatten)]
+    pub method: Method,
+}
+
+impl Request {
+    /// A request in this version.
+    pub fn new(method: Method) -> Self {
+        Self { v: VERSION, method }
+    }
+
+    /// Reads a line; the error says what was wrong with it.
+    pub fn parse(line: &[u8]) -> Result<Self, Refusal> {
+        let invalid = |message: String| Refusal::new(RefusalCode::InvalidRequest, message);
+        let value: serde_json::Value =
+            serde_json::from_slice(line).map_err(|error| invalid(format!("not a line of JSON: {error}")))?;
+        let version = value.get("v").and_then(serde_json::Value::as_u64);
+        if version != Some(u64::from(VERSION)) {
+            let said = value.get("v").map_or_else(|| "none".to_owned(), ToString::to_string);
+            return Err(Refusal::new(
+                RefusalCode::UnsupportedVersion,
+                format!("version {said} of the protocol is not spoken here: write \"v\":{VERSION}"),
+            ));
+        }
+        serde_json::from_value(value).map_err(|error| invalid(error.to_string()))
+    }
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// The line is no valid request.
+    InvalidRequest,
+    /// The request is of another version.
+    UnsupportedVersion,
+    /// The request is too long.
+    TooLarge,
+    /// Too many clients are connected.
+    Busy,
+    /// There is no such process, or it is not the caller's.
+    NotFound,
+    /// The agent failed.
+    Internal,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Why, for programs.
+    pub code: RefusalCode,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with its reason.
+    pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// An answer's content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome<T> {
+    /// What was asked for.
+    Ok(T),
+    /// Why it was refused.
+    Error(Refusal),
+}
+
+/// An answer with its version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Response<T> {
+    /// [`VERSION`].
+    pub v: u32,
+    /// The content.
+    #[serde(flatten)]
+    pub outcome: Outcome<T>,
+}
+
+impl<T> Response<T> {
+    /// An answer in this version.
+    pub fn new(outcome: Result<T, Refusal>) -> Self {
+        Self {
+            v: VERSION,
+            outcome: match outcome {
+                Ok(content) => Outcome::Ok(content),
+                Err(refusal) => Outcome::Error(refusal),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Requests as a person would mistype them.
+    use super::*;
+
+    fn refused(line: &str) -> Refusal {
+        Request::parse(line.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn a_status_request_needs_no_more_than_its_name() {
+        let request = Request::parse(br#"{"v":1,"method":"status","params":{}}"#).unwrap();
+        assert_eq!(request.method, Method::Status(StatusParams::default()));
+    }
+
+    #[test]
+    fn a_request_that_is_not_understood_says_what_was_wrong() {
+        assert!(refused("hello").message.contains("not a line of JSON"));
+        assert_eq!(refused("{}").code, RefusalCode::UnsupportedVersion);
+        assert_eq!(
+            refused(r#"{"v":9,"method":"status","params":{}}"#).code,
+            RefusalCode::UnsupportedVersion
+        );
+        assert!(
+            refused(r#"{"v":1,"method":"explode","params":{}}"#)
+                .message
+                .contains("explode")
+        );
+        assert!(
+            refused(r#"{"v":1,"method":"status","params":{"pdi":1}}"#)
+                .message
+                .contains("pdi")
+        );
+    }
+}

@@ -1,0 +1,229 @@
+//! The status report: documented in docs/status.md, and stable.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Connection, Drift, EndedTotals, EventCounts, FileKind, HostTotals, Losses, Memory, MissingHook, ResourcePattern,
+    ResourceStatus, ResourceUsage, ToolLimits,
+};
+
+/// Which processes a report lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessSelection {
+    /// None.
+    #[default]
+    None,
+    /// Those that come first in the order asked for, threads of the kernel left out.
+    Top,
+    /// All.
+    All,
+    /// One.
+    Pid(u32),
+}
+
+/// What processes are ordered by: the largest first, but for the pid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SortKey {
+    /// Memory.
+    #[default]
+    Memory,
+    /// CPU use over the last interval, then CPU time.
+    Cpu,
+    /// Open descriptors.
+    Fds,
+    /// Connections.
+    Connections,
+    /// Process id, ascending.
+    Pid,
+}
+
+/// What is asked of a status report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StatusParams {
+    /// Which processes to list.
+    pub processes: ProcessSelection,
+    /// In which order.
+    pub sort: SortKey,
+    /// How many of them at most, where not all are asked for.
+    pub limit: usize,
+    /// Bring the numbers up to date before answering: by a sweep, or from the counters where there is none.
+    pub fresh: bool,
+}
+
+impl Default for StatusParams {
+    fn default() -> Self {
+        Self {
+            processes: ProcessSelection::default(),
+            sort: SortKey::default(),
+            limit: 20,
+            fresh: false,
+        }
+    }
+}
+
+/// What is used now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Version of this report's shape.
+    pub version: u32,
+    /// When the numbers were taken.
+    pub taken_at: DateTime<Utc>,
+    /// The agent itself.
+    pub agent: AgentStatus,
+    /// Sums over the processes that the caller may see.
+    pub host: HostTotals,
+    /// One entry an instance.
+    pub tools: Vec<ToolStatus>,
+    /// Sums over the instances of a name.
+    pub tools_by_name: BTreeMap<String, ToolSums>,
+    /// The processes asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Vec<ProcessStatus>>,
+}
+
+/// The agent: its own cost, and what it loses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// Its process id.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// Its own CPU time in nanoseconds.
+    pub cpu_time_ns: u64,
+    /// Its own resident memory in bytes: anonymous, shared and of mapped files; null before the first sweep.
+    pub resident_bytes: Option<u64>,
+    /// Events that found the ring full.
+    pub events_lost: u64,
+    /// Everything that was lost, by cause.
+    pub losses: Losses,
+    /// Whether it sweeps, or goes by events alone.
+    pub sweeping: bool,
+    /// Sweeps so far.
+    pub sweeps: u64,
+    /// Sweeps that failed; the numbers are then those of the last one that did not.
+    pub sweeps_failed: u64,
+    /// Duration of the last sweep in nanoseconds.
+    pub sweep_ns: u64,
+    /// Bytes that the kernel wrote for the last sweep.
+    pub sweep_bytes: u64,
+    /// Milliseconds between sweeps.
+    pub sweep_interval_ms: u64,
+    /// How far events had drifted at the last sweep.
+    pub drift: Drift,
+    /// How far they had drifted at all sweeps together.
+    pub drift_total: Drift,
+    /// Hooks attached.
+    pub hooks_attached: u32,
+    /// Hooks that this kernel lacks, and what follows.
+    pub hooks_missing: Vec<MissingHook>,
+    /// Processes that ended while it watched.
+    pub ended: EndedTotals,
+}
+
+/// One instance of a tool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolStatus {
+    /// Name.
+    pub name: String,
+    /// Which of the instances of this name.
+    pub instance: u64,
+    /// How close it is to its limits.
+    pub status: ResourceStatus,
+    /// What it uses.
+    pub usage: ResourceUsage,
+    /// Its limits.
+    pub limits: ToolLimits,
+    /// CPU time of the operation under way, in milliseconds.
+    pub operation_cpu_ms: u64,
+    /// What has been learned of its use.
+    pub pattern: Option<ResourcePattern>,
+    /// Processes now.
+    pub process_count: u64,
+    /// Processes ever.
+    pub processes_total: u64,
+}
+
+/// Sums over the instances of a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolSums {
+    /// Instances.
+    pub instances: u64,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// CPU time in milliseconds.
+    pub cpu_time_ms: u64,
+    /// Open descriptors.
+    pub open_fds: u64,
+    /// Connections.
+    pub connections: u64,
+    /// Processes.
+    pub process_count: u64,
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// Process id (thread group id).
+    pub pid: u32,
+    /// Process id of the parent.
+    pub ppid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Start in nanoseconds since boot; with the pid the process's identity.
+    pub start_time_ns: u64,
+    /// Command name, up to 15 bytes.
+    pub comm: String,
+    /// Command line; null for threads of the kernel and where it could not be read.
+    pub command: Option<String>,
+    /// The tool that it belongs to.
+    pub tool: Option<String>,
+    /// Threads alive.
+    pub threads: u32,
+    /// A thread of the kernel.
+    pub kernel_thread: bool,
+    /// Ended, and not yet reaped by its parent.
+    pub zombie: bool,
+    /// CPU time in nanoseconds of all threads, the ended ones included.
+    pub cpu_time_ns: u64,
+    /// CPU use over the last interval, in cores; null until it has been seen twice.
+    pub cpu_share: Option<f64>,
+    /// Memory in bytes: anonymous, shared and swapped out; null until a sweep has seen it.
+    pub memory_bytes: Option<u64>,
+    /// Memory by kind; null until a sweep has seen it.
+    pub memory: Option<Memory>,
+    /// Virtual memory in bytes.
+    pub virtual_bytes: u64,
+    /// Highest resident memory in bytes that the kernel has noted; null without sweeps.
+    pub peak_rss_bytes: Option<u64>,
+    /// Open descriptors.
+    pub open_fds: u64,
+    /// Connections.
+    pub connections: u64,
+    /// What events have counted; null for threads of the kernel, zombies, and where the map of counters was full.
+    pub events: Option<EventCounts>,
+    /// What it uses in the specification's terms; only where one process is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<ResourceUsage>,
+    /// Its descriptors; only where one process is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descriptors: Option<Vec<DescriptorStatus>>,
+}
+
+/// One open descriptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DescriptorStatus {
+    /// Number.
+    pub fd: u32,
+    /// What it refers to.
+    pub kind: FileKind,
+    /// The connection, where it is one.
+    pub connection: Option<Connection>,
+}

@@ -1,0 +1,185 @@
+//! What follows from seeing processes more than once.
+
+use chrono::DateTime;
+
+use super::*;
+use crate::model::{Comm, SocketId};
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp {
+        monotonic_ns: seconds * 1_000_000_000,
+        wall: DateTime::UNIX_EPOCH,
+    }
+}
+
+fn sample(pid: u32, start_ns: u64, cpu_ns: u64) -> ProcessSample {
+    ProcessSample {
+        memory: Some(Memory::default()),
+        events: None,
+        ..seen_by_events(
+            ProcessId { pid, start_ns },
+            &EventCounts {
+                cpu_time_ns: cpu_ns,
+                ..EventCounts::default()
+            },
+        )
+    }
+}
+
+fn sweep(processes: Vec<ProcessSample>) -> Sweep {
+    Sweep { processes, bytes: 0 }
+}
+
+fn event(kind: ProcessEventKind, pid: u32, start_ns: u64, cpu_ns: u64) -> ProcessEvent {
+    ProcessEvent {
+        kind,
+        id: ProcessId { pid, start_ns },
+        ppid: 1,
+        uid: 0,
+        euid: 0,
+        comm: Comm::default(),
+        at_ns: 0,
+        counts: EventCounts {
+            cpu_time_ns: cpu_ns,
+            ..EventCounts::default()
+        },
+    }
+}
+
+#[test]
+fn cpu_use_is_what_was_used_between_two_looks() {
+    let mut tracker = ResourceTracker::default();
+    tracker.apply_sweep(sweep(vec![sample(7, 1, 100)]), at(10));
+    assert_eq!(tracker.process(7).unwrap().cpu_share, None);
+    tracker.apply_sweep(sweep(vec![sample(7, 1, 1_500_000_100)]), at(12));
+    assert_eq!(tracker.process(7).unwrap().cpu_share, Some(0.75));
+}
+
+#[test]
+fn looks_in_quick_succession_do_not_make_cpu_use_jump() {
+    let mut tracker = ResourceTracker::default();
+    let soon = |ms: u64| Timestamp {
+        monotonic_ns: 10_000_000_000 + ms * 1_000_000,
+        ..at(10)
+    };
+    tracker.apply_sweep(sweep(vec![sample(7, 1, 0)]), soon(0));
+    // The kernel brings the time of a running thread up to date in steps.
+    tracker.apply_sweep(sweep(vec![sample(7, 1, 4_000_000)]), soon(1));
+    assert_eq!(tracker.process(7).unwrap().cpu_share, None);
+    tracker.apply_sweep(sweep(vec![sample(7, 1, 100_000_000)]), soon(200));
+    assert_eq!(tracker.process(7).unwrap().cpu_share, Some(0.5));
+    tracker.apply_sweep(sweep(vec![sample(7, 1, 104_000_000)]), soon(201));
+    assert_eq!(tracker.process(7).unwrap().cpu_share, Some(0.5));
+}
+
+#[test]
+fn a_pid_that_is_used_again_is_another_process() {
+    let mut tracker = ResourceTracker::default();
+    tracker.apply_sweep(sweep(vec![sample(7, 1, 5_000_000_000)]), at(10));
+    tracker.apply_sweep(sweep(vec![sample(7, 2, 100)]), at(11));
+    let process = tracker.process(7).unwrap();
+    assert_eq!((process.sample.cpu_ns, process.cpu_share), (100, None));
+    tracker.apply_events(&[event(ProcessEventKind::Exit, 7, 1, 5_000_000_000)], at(11));
+    assert!(
+        tracker.process(7).is_some(),
+        "the end of the former must not end the latter"
+    );
+}
+
+#[test]
+fn cpu_time_never_falls_when_a_sweep_misses_a_thread_that_just_ended() {
+    let mut tracker = ResourceTracker::default();
+    tracker.apply_sweep(sweep(vec![sample(7, 1, 900)]), at(10));
+    tracker.apply_sweep(sweep(vec![sample(7, 1, 400)]), at(11));
+    assert_eq!(tracker.process(7).unwrap().sample.cpu_ns, 900);
+}
+
+#[test]
+fn a_process_that_no_sweep_saw_is_counted_when_it_ends() {
+    let mut tracker = ResourceTracker::default();
+    tracker.apply_events(
+        &[
+            event(ProcessEventKind::Fork, 7, 1, 0),
+            event(ProcessEventKind::Exit, 7, 1, 2_000_000),
+        ],
+        at(10),
+    );
+    assert_eq!(
+        tracker.ended(),
+        EndedTotals {
+            processes: 1,
+            cpu_time_ns: 2_000_000
+        }
+    );
+    assert!(tracker.process(7).is_none());
+}
+
+#[test]
+fn a_socket_that_two_processes_share_is_one_connection_of_the_host() {
+    let mut tracker = ResourceTracker::default();
+    let sharing = |pid| ProcessSample {
+        connections: 1,
+        sockets: vec![SocketId(0xabc)],
+        ..sample(pid, 1, 0)
+    };
+    tracker.apply_sweep(sweep(vec![sharing(7), sharing(8)]), at(10));
+    assert_eq!(tracker.totals(|_| true).connections, 1);
+    assert_eq!(tracker.totals(|sample| sample.id.pid == 9).connections, 0);
+}
+
+#[test]
+fn drift_is_the_sum_of_absolute_differences_since_the_last_sweep() {
+    let mut tracker = ResourceTracker::default();
+    let drifted = |pid, estimate, truth| {
+        let mut sample = sample(pid, 1, 0);
+        sample.open_fds = truth;
+        sample.events = Some(EventCounts {
+            fds_open: estimate,
+            ..EventCounts::default()
+        });
+        sample
+    };
+    tracker.apply_sweep(sweep(vec![drifted(7, 8, 8), drifted(8, 7, 7)]), at(10));
+    tracker.apply_sweep(sweep(vec![drifted(7, 5, 8), drifted(8, 9, 7)]), at(11));
+    assert_eq!(tracker.drift().0.fds, 5);
+    tracker.apply_sweep(sweep(vec![drifted(7, 8, 8)]), at(12));
+    let (last, total) = tracker.drift();
+    assert_eq!((last.fds, total.fds), (0, 5));
+}
+
+#[test]
+fn cpu_time_that_events_missed_once_drifted_once() {
+    let mut tracker = ResourceTracker::default();
+    let seen = |truth, counted| {
+        let mut sample = sample(7, 1, truth);
+        sample.events = Some(EventCounts {
+            cpu_time_ns: counted,
+            ..EventCounts::default()
+        });
+        sample
+    };
+    for (second, truth, counted, expected) in [(10, 100, 100, 0), (11, 200, 150, 50), (12, 300, 250, 0)] {
+        tracker.apply_sweep(sweep(vec![seen(truth, counted)]), at(second));
+        assert_eq!(tracker.drift().0.cpu_time_ns, expected);
+    }
+}
+
+#[test]
+fn without_sweeps_counters_are_what_is_known_and_names_stay() {
+    let mut tracker = ResourceTracker::default();
+    let mut named = sample(7, 1, 0);
+    named.comm = Comm(*b"worker\0\0\0\0\0\0\0\0\0\0");
+    tracker.apply_sweep(sweep(vec![named]), at(10));
+    let counts = EventCounts {
+        fds_open: 37,
+        connections_open: 5,
+        ..EventCounts::default()
+    };
+    tracker.apply_counts(vec![(ProcessId { pid: 7, start_ns: 1 }, counts)], at(11));
+    let process = &tracker.process(7).unwrap().sample;
+    assert_eq!(
+        (process.open_fds, process.connections, process.comm.to_string().as_str()),
+        (37, 5, "worker")
+    );
+    assert_eq!(process.memory, None, "events do not tell it, and missing is not zero");
+}

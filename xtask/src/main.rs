@@ -1,0 +1,80 @@
+//! The workspace's own commands, a file each. Holds no logic of resmgr and needs no privileges but where it says so.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod bench;
+mod ebpf;
+mod lint;
+mod run;
+mod shell;
+#[path = "../../resmgr/build/sources.rs"]
+mod sources;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::{env, process::ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::workspace::Workspace;
+
+const USAGE: &str = "\
+The workspace's own commands.
+
+Usage: cargo xtask COMMAND
+
+  run [--once] [-- ARGS]         build resmgr and run its agent beside an installed one, showing status;
+                                 ARGS go to `resmgr agent`
+  test [--full] [--object FILE] [FILTER] [-- ARGS]
+                                 every test, those of the live kernel as root; ARGS go to the test binaries
+      --full                     the long ones too (sets RESMGR_TEST_FULL=1)
+      --object FILE              test this BPF object instead of the committed one
+  ebpf [--check] [--out FILE]    build the BPF object and its manifest from source
+      --check                    change nothing: compare the rebuilt object with the committed one
+      --out FILE                 write the object there, and no manifest
+  lint                           formatting, clippy, documentation, tidy
+  tidy                           the rules that no compiler checks
+  bench startup                  from start to first answer, and memory at rest (as root)
+
+What needs root goes through sudo where you are not root.
+";
+
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> Result<ExitCode> {
+    let mut arguments: Vec<String> = Vec::new();
+    for argument in env::args_os().skip(1) {
+        match argument.into_string() {
+            Ok(argument) => arguments.push(argument),
+            Err(argument) => bail!("{} is not UTF-8: pass UTF-8 arguments", argument.display()),
+        }
+    }
+    let Some((command, rest)) = arguments.split_first() else {
+        eprint!("{USAGE}");
+        return Ok(ExitCode::from(2));
+    };
+    let for_help = |argument: &String| argument == "--help" || argument == "-h";
+    if command == "help" || for_help(command) || rest.iter().take_while(|a| *a != "--").any(for_help) {
+        print!("{USAGE}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let workspace = Workspace::find()?;
+    match command.as_str() {
+        "run" => run::main(&workspace, rest),
+        "test" => test::main(&workspace, rest),
+        "ebpf" => ebpf::main(&workspace, rest),
+        "lint" => lint::main(&workspace, rest),
+        "tidy" => tidy::main(&workspace, rest),
+        "bench" => bench::main(&workspace, rest),
+        other => bail!("there is no command `{other}`: `cargo xtask --help` lists them"),
+    }
+}

@@ -1,0 +1,151 @@
+//! An agent of a test's own: private socket, state, pins and cgroup root; ended and waited for with the test.
+
+use std::{
+    ffi::OsStr,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The user and group of processes that are nobody's.
+const NOBODY: u32 = 65_534;
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    /// Exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().expect("the command starts");
+    Output {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Makes a command run as an ordinary user.
+pub fn unprivileged(command: &mut Command) -> &mut Command {
+    command.uid(NOBODY).gid(NOBODY)
+}
+
+/// A running agent.
+pub struct Agent {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Agent {
+    /// Starts one with more arguments than it needs to be private, and waits until it answers.
+    pub fn start(arguments: &[&str]) -> Self {
+        let folder = Self::folder();
+        let child = Self::command(folder.path(), arguments)
+            .spawn()
+            .expect("the agent starts");
+        let mut agent = Self { child, folder };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while UnixStream::connect(agent.socket()).is_err() || !agent.answers() {
+            if let Ok(Some(status)) = agent.child.try_wait() {
+                panic!("the agent ended: {status}");
+            }
+            assert!(Instant::now() < deadline, "the agent does not answer");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        agent
+    }
+
+    /// A private folder that an ordinary user may enter.
+    pub fn folder() -> TempDir {
+        let folder = TempDir::new().expect("a temporary folder");
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).expect("the folder's mode");
+        folder
+    }
+
+    /// The command that starts an agent in a folder.
+    pub fn command(folder: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(crate::binary("resmgr"));
+        command
+            .arg("agent")
+            .arg("--ephemeral")
+            .arg("--socket")
+            .arg(folder.join("resmgr.sock"))
+            .arg("--state-dir")
+            .arg(folder.join("state"))
+            .arg("--pin-dir")
+            .arg(folder.join("pins"))
+            .env("RESMGR_LOG", "warn")
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("resmgr.sock")
+    }
+
+    /// A command that asks it.
+    pub fn client<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        let mut command = Command::new(crate::binary("resmgr"));
+        command.args(arguments).arg("--socket").arg(self.socket());
+        command
+    }
+
+    fn answers(&self) -> bool {
+        run(&mut self.client(&["status", "--json"])).code == Some(0)
+    }
+
+    /// Its status as JSON.
+    pub fn status(&self, arguments: &[&str]) -> Value {
+        let mut all = vec!["status", "--json"];
+        all.extend(arguments);
+        let output = run(&mut self.client(&all));
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+        serde_json::from_str(&output.stdout).expect("status --json prints JSON")
+    }
+
+    /// One process after a sweep (or a look at the counters, where it does not sweep).
+    pub fn process(&self, pid: u32) -> Value {
+        let mut status = self.status(&["--fresh", "--pid", &pid.to_string()]);
+        status["processes"][0].take()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the agent lives");
+    }
+
+    /// Waits for its end; returns its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().expect("the agent is a child").code()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            // One that a test has stopped must go on to end.
+            let _ = kill_process(Pid::from_child(&self.child), Signal::CONT);
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        }
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,32 @@
+//! What the tests share: an agent of their own, processes with a known use, and the kernel's own account of them.
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::expect_used,
+    reason = "a test fails by panicking, with what was expected"
+)]
+
+mod agent;
+mod truth;
+mod workload;
+
+use std::path::PathBuf;
+
+pub use agent::{Agent, Output, run, unprivileged};
+pub use truth::{cpu_ns, open_fds, socket_inodes};
+pub use workload::Workload;
+
+/// A binary of this workspace, beside the test that runs.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let folder = test
+        .parent()
+        .and_then(|deps| deps.parent())
+        .expect("tests run from target/PROFILE/deps");
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "{} is not built: run the tests by `cargo xtask test`",
+        path.display()
+    );
+    path
+}

@@ -1,0 +1,35 @@
+//! The kernel's own account of a process, from `/proc`: what the agent's numbers are compared with.
+
+use std::{collections::BTreeSet, fs};
+
+/// The numbers of a process's open descriptors.
+pub fn open_fds(pid: u32) -> BTreeSet<u32> {
+    let folder = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives");
+    folder
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// The inode numbers of a process's sockets, of any kind.
+pub fn socket_inodes(pid: u32) -> BTreeSet<u64> {
+    open_fds(pid)
+        .into_iter()
+        .filter_map(|fd| {
+            let link = fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
+            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+        })
+        .collect()
+}
+
+/// CPU time of a process's living threads in nanoseconds, as the scheduler counts it.
+pub fn cpu_ns(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
+    threads
+        .flatten()
+        .filter_map(|thread| {
+            let schedstat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            schedstat.split(' ').next()?.parse::<u64>().ok()
+        })
+        .sum()
+}

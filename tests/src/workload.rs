@@ -1,0 +1,58 @@
+//! A process that does what the test tells it, and ends with the test.
+
+use std::{
+    fmt::Display,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A running workload.
+pub struct Workload {
+    child: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Workload {
+    /// Starts one, which uses nothing yet but its three standard descriptors.
+    pub fn start() -> Self {
+        let mut child = Command::new(crate::binary("workload"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the workload starts");
+        Self {
+            orders: child.stdin.take().expect("its input is a pipe"),
+            answers: BufReader::new(child.stdout.take().expect("its output is a pipe")),
+            child,
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the workload lives");
+    }
+
+    /// Gives an order and waits for it to be done; returns what it answered.
+    pub fn order(&mut self, order: impl Display) -> String {
+        writeln!(self.orders, "{order}").expect("the workload listens");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).expect("the workload answers");
+        let done = answer.trim_end().strip_prefix("ok");
+        done.unwrap_or_else(|| panic!("{order}: {answer}")).trim().to_owned()
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,231 @@
+//! Numbers on the live kernel: processes with a known use, compared with /proc and with arithmetic.
+
+use std::collections::BTreeSet;
+
+use resmgr_tests::{Agent, Workload, cpu_ns, open_fds, socket_inodes};
+use rustix::process::Signal;
+use serde_json::Value;
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Whether a value is within a share of the truth.
+fn is_within(value: u64, truth: u64, share: f64) -> bool {
+    #[expect(clippy::cast_precision_loss, reason = "shares of nanoseconds")]
+    let difference = value.abs_diff(truth) as f64 / truth as f64;
+    difference <= share
+}
+
+#[test]
+fn a_process_with_a_known_use_is_shown_with_it() {
+    let agent = Agent::start(&[]);
+    let mut listener = Workload::start();
+    let address = listener.order("listen 127.0.0.1:0");
+    let mut workload = Workload::start();
+    workload.order(format!("connect {address} 5"));
+    listener.order("accept 5");
+    let there = open_fds(workload.pid()).len();
+    workload.order(format!("open {}", 37 - there));
+    workload.order(format!("touch {}", 64 << 20));
+    workload.order("spin-to 2000");
+
+    let process = agent.process(workload.pid());
+    assert_eq!(number(&process["open_fds"]), 37);
+    assert_eq!(number(&process["connections"]), 5);
+    assert!(number(&process["memory_bytes"]) >= 64 << 20, "{process}");
+    assert!(number(&process["virtual_bytes"]) >= 64 << 20);
+    let used = number(&process["cpu_time_ns"]);
+    assert!(is_within(used, 2_000_000_000, 0.02), "{used}");
+    assert!(
+        is_within(used, cpu_ns(workload.pid()), 0.001),
+        "{used} against {}",
+        cpu_ns(workload.pid())
+    );
+
+    let usage = &process["usage"];
+    let handles: BTreeSet<u32> = usage["file_handles"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fd| u32::try_from(number(fd)).unwrap())
+        .collect();
+    assert_eq!(handles, open_fds(workload.pid()));
+    let inodes: BTreeSet<u64> = usage["network_connections"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(number)
+        .collect();
+    assert_eq!(inodes, socket_inodes(workload.pid()));
+    for connection in usage["connections"].as_array().unwrap() {
+        assert_eq!(connection["remote"], address.as_str());
+        assert_eq!(
+            (connection["state"].as_str(), connection["protocol"].as_str()),
+            (Some("established"), Some("tcp"))
+        );
+    }
+    // The listening socket is a descriptor, but no connection.
+    let other = agent.process(listener.pid());
+    assert_eq!(number(&other["open_fds"]), open_fds(listener.pid()).len() as u64);
+    assert_eq!(
+        (number(&other["connections"]), socket_inodes(listener.pid()).len()),
+        (5, 6)
+    );
+    assert_eq!(number(&other["events"]["connections_accepted"]), 5);
+}
+
+#[test]
+fn memory_of_a_stopped_process_is_exact_to_the_page() {
+    let agent = Agent::start(&[]);
+    let mut workload = Workload::start();
+    workload.order("touch 12345678");
+    // On several CPUs, so that the kernel's own sums lie scattered over them.
+    workload.order("spin-threads 4 20");
+    workload.signal(Signal::STOP);
+    // The kernel walks every page for this file; no other of its numbers is exact.
+    let truth = rollup(workload.pid());
+    let memory = &agent.process(workload.pid())["memory"];
+    let kib = |kind: &str| number(&memory[kind]) / 1024;
+    assert_eq!(kib("anon_bytes"), truth("Anonymous"));
+    assert_eq!(kib("anon_bytes") + kib("file_bytes") + kib("shmem_bytes"), truth("Rss"));
+}
+
+/// The kernel's own sums over a process's pages, in KiB.
+fn rollup(pid: u32) -> impl Fn(&str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    move |name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+#[test]
+fn without_sweeps_descriptors_are_counted_exactly_for_plain_calls() {
+    let agent = Agent::start(&["--no-sweep"]);
+    let mut workload = Workload::start();
+    let before = agent.process(workload.pid());
+    let there = open_fds(workload.pid()).len() as u64;
+    assert_eq!(number(&before["open_fds"]), there);
+    let (opened_before, closed_before) = (
+        number(&before["events"]["fds_opened"]),
+        number(&before["events"]["fds_closed"]),
+    );
+    // One each, two each, and calls that change nothing.
+    for order in [
+        "open 10",
+        "dup 5",
+        "fcntl-dup 4",
+        "eventfd 3",
+        "pipe 6",
+        "socketpair 2",
+        "getfd 50",
+    ] {
+        workload.order(order);
+    }
+    let made = 10 + 5 + 4 + 3 + 2 * 6 + 2 * 2;
+    // Over an open one: opened and closed, the table does not grow.
+    workload.order("dup2 7");
+    workload.order("close 11");
+    let process = agent.process(workload.pid());
+    assert_eq!(number(&process["open_fds"]), open_fds(workload.pid()).len() as u64);
+    assert_eq!(number(&process["open_fds"]), there + made - 11);
+    assert_eq!(number(&process["events"]["fds_opened"]) - opened_before, made + 7);
+    assert_eq!(number(&process["events"]["fds_closed"]) - closed_before, 7 + 11);
+    assert_eq!(process["memory_bytes"], Value::Null, "events do not tell it");
+}
+
+#[test]
+fn without_sweeps_connections_are_counted_exactly_for_plain_calls() {
+    let agent = Agent::start(&["--no-sweep"]);
+    let mut listener = Workload::start();
+    let address = listener.order("listen 127.0.0.1:0");
+    let mut workload = Workload::start();
+    workload.order(format!("connect {address} 7"));
+    workload.order(format!("connect-nonblocking {address} 4"));
+    listener.order("accept 11");
+    workload.order("udp 127.0.0.1:9 2");
+    // Nothing listens on port 1.
+    workload.order("connect-in-vain 127.0.0.1:1 3");
+    assert_eq!(workload.order("connect-nonblocking 127.0.0.1:1 2"), "2");
+
+    let process = agent.process(workload.pid());
+    let events = &process["events"];
+    assert_eq!(number(&process["connections"]), 13);
+    assert_eq!(number(&events["connections_made"]), 13);
+    assert_eq!(number(&events["connections_failed"]), 5);
+    assert_eq!(number(&agent.process(listener.pid())["connections"]), 11);
+
+    workload.order("disconnect 4");
+    assert_eq!(number(&agent.process(workload.pid())["connections"]), 9);
+    // The peer's end is seen, but its socket is still open: it is counted until it is closed.
+    assert_eq!(number(&agent.process(listener.pid())["connections"]), 11);
+    listener.order("disconnect 11");
+    assert_eq!(number(&agent.process(listener.pid())["connections"]), 0);
+}
+
+#[test]
+fn without_sweeps_cpu_time_is_within_one_percent() {
+    let agent = Agent::start(&["--no-sweep"]);
+    let mut workload = Workload::start();
+    workload.order("spin 1000");
+    let in_threads: u64 = workload.order("spin-threads 3 400").parse().unwrap();
+    let used = number(&agent.process(workload.pid())["cpu_time_ns"]);
+    // Threads that have ended are in no file of /proc any more: what they said themselves is.
+    let truth = cpu_ns(workload.pid()) + in_threads;
+    assert!(is_within(used, truth, 0.01), "{used} against {truth}");
+}
+
+#[test]
+fn a_sweep_heals_what_events_did_not_see_and_says_how_much() {
+    let agent = Agent::start(&["--sweep-interval", "60s"]);
+    let mut workload = Workload::start();
+    workload.order("open 20");
+    agent.status(&["--fresh"]);
+    // Descriptors received over a socket come by no call that a hook is on.
+    workload.order("receive 8");
+    let status = agent.status(&["--fresh"]);
+    assert!(
+        number(&status["agent"]["drift"]["fds"]) >= 8,
+        "{}",
+        status["agent"]["drift"]
+    );
+    let process = agent.process(workload.pid());
+    assert_eq!(number(&process["open_fds"]), open_fds(workload.pid()).len() as u64);
+    assert_eq!(
+        number(&process["events"]["fds_open"]),
+        open_fds(workload.pid()).len() as u64,
+        "healed"
+    );
+}
+
+#[test]
+fn a_table_beyond_what_a_sweep_walks_is_counted_whole() {
+    let agent = Agent::start(&[]);
+    let mut listener = Workload::start();
+    let address = listener.order("listen 127.0.0.1:0");
+    let mut workload = Workload::start();
+    // Beyond the walk of 512 descriptors, and beyond the list of 64 sockets.
+    workload.order("open 600");
+    for _ in 0..10 {
+        workload.order(format!("connect {address} 10"));
+        listener.order("accept 10");
+    }
+    for pid in [workload.pid(), listener.pid()] {
+        let process = agent.process(pid);
+        assert_eq!(number(&process["open_fds"]), open_fds(pid).len() as u64);
+        assert_eq!(number(&process["connections"]), 100);
+    }
+}
+
+#[test]
+fn a_short_lived_process_is_counted_when_it_ends() {
+    let agent = Agent::start(&["--sweep-interval", "60s"]);
+    let before = number(&agent.status(&["--fresh"])["agent"]["ended"]["processes"]);
+    for _ in 0..50 {
+        assert!(std::process::Command::new("/bin/true").status().unwrap().success());
+    }
+    let status = agent.status(&["--fresh"]);
+    assert!(number(&status["agent"]["ended"]["processes"]) >= before + 50);
+    assert_eq!(number(&status["agent"]["events_lost"]), 0);
+}

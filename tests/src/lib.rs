@@ -12,7 +12,7 @@ mod workload;
 use std::path::PathBuf;
 
 pub use agent::{Agent, Output, run, unprivileged};
-pub use truth::{cpu_ns, open_fds, socket_inodes};
+pub use truth::{cpu_ns, open_fds, page_sum_kib, socket_inodes};
 pub use workload::Workload;
 
 /// A binary of this workspace, beside the test that runs.

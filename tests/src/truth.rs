@@ -33,3 +33,11 @@ pub fn cpu_ns(pid: u32) -> u64 {
         })
         .sum()
 }
+
+/// The kernel's own sum over a process's pages of a kind (`Rss`, `Anonymous`), in KiB.
+pub fn page_sum_kib(pid: u32, kind: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the process lives");
+    let line = text.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    number.expect("the kernel sums this kind")
+}

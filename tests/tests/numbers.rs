@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use resmgr_tests::{Agent, Workload, cpu_ns, open_fds, socket_inodes};
+use resmgr_tests::{Agent, Workload, cpu_ns, open_fds, page_sum_kib, socket_inodes};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -84,20 +84,11 @@ fn memory_of_a_stopped_process_is_exact_to_the_page() {
     workload.order("spin-threads 4 20");
     workload.signal(Signal::STOP);
     // The kernel walks every page for this file; no other of its numbers is exact.
-    let truth = rollup(workload.pid());
+    let truth = |kind| page_sum_kib(workload.pid(), kind);
     let memory = &agent.process(workload.pid())["memory"];
     let kib = |kind: &str| number(&memory[kind]) / 1024;
     assert_eq!(kib("anon_bytes"), truth("Anonymous"));
     assert_eq!(kib("anon_bytes") + kib("file_bytes") + kib("shmem_bytes"), truth("Rss"));
-}
-
-/// The kernel's own sums over a process's pages, in KiB.
-fn rollup(pid: u32) -> impl Fn(&str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    move |name| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
-    }
 }
 
 #[test]

@@ -102,19 +102,27 @@ fn without_sweeps_descriptors_are_counted_exactly_for_plain_calls() {
         number(&before["events"]["fds_opened"]),
         number(&before["events"]["fds_closed"]),
     );
-    // One each, two each, and calls that change nothing.
-    for order in [
-        "open 10",
-        "dup 5",
-        "fcntl-dup 4",
-        "eventfd 3",
-        "pipe 6",
-        "socketpair 2",
-        "getfd 50",
+    // Looked at after each order: calls that count the table anew would hide what an earlier one missed.
+    let mut made = 0;
+    for (order, makes) in [
+        ("open 10", 10),
+        ("dup 5", 5),
+        ("eventfd 3", 3),
+        ("pipe 6", 12),
+        ("socketpair 2", 4),
+        ("fcntl-dup 4", 4),
+        ("getfd 50", 0),
     ] {
         workload.order(order);
+        made += makes;
+        let process = agent.process(workload.pid());
+        assert_eq!(number(&process["open_fds"]), there + made, "after {order}");
+        assert_eq!(
+            number(&process["events"]["fds_opened"]) - opened_before,
+            made,
+            "after {order}"
+        );
     }
-    let made = 10 + 5 + 4 + 3 + 2 * 6 + 2 * 2;
     // Over an open one: opened and closed, the table does not grow.
     workload.order("dup2 7");
     workload.order("close 11");

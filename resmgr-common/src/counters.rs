@@ -42,8 +42,25 @@ pub struct ProcessCounters {
     pub threads: i64,
     /// The sweep that began this entry, 0 where a fork did: its other threads' CPU time is added as the sweep meets them.
     pub begun_by: u64,
+    /// Anonymous, shared and swapped-out pages, as far as the kernel has summed them up; 0 while the address space is
+    /// shared with the parent.
+    pub memory_pages: i64,
+    /// Highest number of resident pages (`signal.maxrss`), known once the process has ended.
+    pub peak_rss_pages: u64,
+    /// The slot of the tool that it belongs to, 0 for none.
+    pub tool: u32,
+    /// Bits of [`ProcessFlags`].
+    pub flags: u32,
 }
-wire!(ProcessCounters, 128);
+wire!(ProcessCounters, 152);
+
+/// Bits of [`ProcessCounters::flags`].
+pub struct ProcessFlags;
+
+impl ProcessFlags {
+    /// It runs in its parent's address space (vfork) until it executes a program.
+    pub const SHARES_MEMORY: u32 = 1;
+}
 
 /// What a detailed pass found that a sweep could not correct by itself: the value of the map `CORRECTIONS`, keyed by
 /// thread group id. The next sweep adds it.
@@ -58,6 +75,23 @@ pub struct Correction {
 }
 wire!(Correction, 16);
 
+/// Who opened a connection, and whether its handshake is still under way: the value of the map `SOCKETS`, keyed by the
+/// socket's identity.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Owner {
+    /// Thread group id.
+    pub tgid: u32,
+    /// The slot of its tool, 0 for none.
+    pub tool: u32,
+    /// 1 while a connect is under way, else 0.
+    pub connecting: u32,
+    /// Named padding.
+    pub _pad: u32,
+}
+wire!(Owner, 16);
+
 /// Ways in which the programs can lose something: the index into the per-CPU map `LOSSES`.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +104,11 @@ pub enum Loss {
     SocketsFull = 2,
     /// The map of calls under way was full: a connect's outcome is seen by the next sweep only.
     PendingFull = 3,
+    /// The map of crossings was full: a tool went past a line and user space was not told at once.
+    CrossingsFull = 4,
 }
 
 impl Loss {
     /// How many kinds there are: the size of the map `LOSSES`.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
 }

@@ -69,12 +69,22 @@ layout! {
     task_comm,
     /// `task_struct.rss_stat.count`: pages that a thread has not yet added to its address space's (0 since Linux 6.2)
     task_rss_cached,
+    /// `task_struct.cgroups` (0 where the kernel has no control groups)
+    task_cgroups,
+    /// `css_set.dfl_cgrp`
+    css_set_default,
+    /// `cgroup.kn`
+    cgroup_node,
+    /// `kernfs_node.id`
+    kernfs_node_id,
     /// `signal_struct.sum_sched_runtime`
     signal_sum_sched_runtime,
     /// `signal_struct.live`
     signal_live,
     /// `signal_struct.nr_threads`
     signal_nr_threads,
+    /// `signal_struct.maxrss`
+    signal_maxrss,
     /// `cred.uid`
     cred_uid,
     /// `cred.euid`
@@ -109,6 +119,12 @@ layout! {
     mm_total_vm,
     /// `mm_struct.hiwater_rss`
     mm_hiwater_rss,
+    /// `mm_struct.arg_start`
+    mm_arg_start,
+    /// `mm_struct.arg_end`
+    mm_arg_end,
+    /// `linux_binprm.filename`
+    binprm_filename,
     /// `mm_struct.rss_stat`
     mm_rss_stat,
     /// An [`RssShape`].
@@ -148,4 +164,4 @@ layout! {
     /// Possible CPUs
     cpus,
 }
-wire!(Layout, 57 * 4);
+wire!(Layout, 65 * 4);

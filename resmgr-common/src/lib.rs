@@ -9,16 +9,21 @@ mod event;
 mod layout;
 pub mod names;
 mod sweep;
+mod tool;
 
-pub use counters::{Correction, Loss, ProcessCounters};
-pub use event::{EventKind, EventRecord};
+pub use counters::{Correction, Loss, Owner, ProcessCounters, ProcessFlags};
+pub use event::{CrossingRecord, EventKind, EventRecord, IMAGE_ARGUMENTS_LEN, IMAGE_PATH_LEN, ImageRecord};
 pub use layout::{Layout, RSS_KINDS, RssShape};
 pub use sweep::{
     Address, FileRecord, NAME_LEN, RecordHeader, RecordKind, SocketRecord, SweepFacts, TaskFlags, TaskRecord,
 };
+pub use tool::{
+    CrossedKey, Joining, TOOL_LEVELS, TOOL_NAME_LEN, TOOL_PATH_LEN, TOOL_RESOURCES, ToolCounters, ToolLines, ToolRecord,
+    ToolResource,
+};
 
-/// The version of everything in this crate: a change of any layout or meaning raises it.
-pub const ABI_VERSION: u32 = 1;
+/// The version of everything in this crate: a change of any layout or meaning raises it. Pins carry it.
+pub const ABI_VERSION: u32 = 2;
 
 /// Length of a command name in the kernel, the terminating NUL included (`TASK_COMM_LEN`).
 pub const COMM_LEN: usize = 16;

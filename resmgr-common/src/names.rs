@@ -3,6 +3,25 @@
 /// Global: the kernel's [`crate::Layout`].
 pub const LAYOUT: &str = "LAYOUT";
 
+/// Global: 1 where every process has counters, 0 where those of tools have.
+pub const TRACK_ALL: &str = "TRACK_ALL";
+/// Global: which loading of the programs these are; those count that the map `ACTIVE` names.
+pub const GENERATION: &str = "GENERATION";
+
+/// Map: the generation of programs that counts.
+pub const ACTIVE: &str = "ACTIVE";
+/// Map: [`crate::ToolCounters`] by slot.
+pub const TOOLS: &str = "TOOLS";
+/// Map: [`crate::ToolLines`] by slot.
+pub const TOOL_LINES: &str = "TOOL_LINES";
+/// Map: [`crate::ToolRecord`] by slot.
+pub const TOOL_RECORDS: &str = "TOOL_RECORDS";
+/// Map: the lines that tools are past, by [`crate::CrossedKey`].
+pub const CROSSED: &str = "CROSSED";
+/// Map: thread group id to [`crate::Joining`].
+pub const JOINING: &str = "JOINING";
+/// Map: identity of a cgroup to the slot of the tool that its processes make up.
+pub const CGROUPS: &str = "CGROUPS";
 /// Map: thread group id to [`crate::ProcessCounters`].
 pub const COUNTERS: &str = "COUNTERS";
 /// Map: socket identity to the thread group id that opened it.
@@ -30,8 +49,34 @@ pub const SOCKET_FILES: &str = "SOCKET_FILES";
 /// Map: per CPU, room for words of a descriptor table.
 pub const WORDS: &str = "WORDS";
 
+/// The maps that outlive an agent: what is counted, and by whom. The others are room to work in.
+pub const KEPT_MAPS: [&str; 15] = [
+    ACTIVE,
+    TOOLS,
+    TOOL_LINES,
+    TOOL_RECORDS,
+    CROSSED,
+    JOINING,
+    CGROUPS,
+    COUNTERS,
+    SOCKETS,
+    PENDING,
+    CORRECTIONS,
+    FACTS,
+    LOSSES,
+    EVENTS,
+    RUNNING,
+];
+
 /// Every map that the object must hold.
-pub const MAPS: [&str; 13] = [
+pub const MAPS: [&str; 20] = [
+    ACTIVE,
+    TOOLS,
+    TOOL_LINES,
+    TOOL_RECORDS,
+    CROSSED,
+    JOINING,
+    CGROUPS,
     COUNTERS,
     SOCKETS,
     PENDING,
@@ -53,6 +98,8 @@ pub const SCHED_SWITCH: &str = "sched_switch";
 pub const PROCESS_FORK: &str = "process_fork";
 /// Program on `sched_process_exec`.
 pub const PROCESS_EXEC: &str = "process_exec";
+/// Program on `rss_stat`: memory as it grows and shrinks.
+pub const MEMORY_COUNTED: &str = "memory_counted";
 /// Program on the exits of mmap, munmap, mremap, brk.
 pub const MEMORY_CHANGED: &str = "memory_changed";
 /// Program on the exits of calls that return one new descriptor.
@@ -83,10 +130,11 @@ pub const SWEEP_FILES: &str = "sweep_files";
 pub const PROBE_TRAMPOLINE: &str = "probe_trampoline";
 
 /// Every program that the object must hold.
-pub const PROGRAMS: [&str; 17] = [
+pub const PROGRAMS: [&str; 18] = [
     SCHED_SWITCH,
     PROCESS_FORK,
     PROCESS_EXEC,
+    MEMORY_COUNTED,
     MEMORY_CHANGED,
     FD_OPENED,
     FD_PAIR_OPENED,

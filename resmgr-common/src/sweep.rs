@@ -46,6 +46,8 @@ impl TaskFlags {
     pub const COUNTERS_READ: u32 = 1 << 6;
     /// Events had not counted this process: the sweep began its counters with this record's truth.
     pub const COUNTERS_BEGUN: u32 = 1 << 7;
+    /// This sweep took the process into a tool.
+    pub const ADOPTED: u32 = 1 << 8;
 }
 
 /// One thread, as the kernel holds it; a leader's record stands for its process too.
@@ -89,12 +91,14 @@ pub struct TaskRecord {
     pub virtual_pages: u64,
     /// Highest resident pages that the kernel has noted.
     pub peak_rss_pages: u64,
+    /// Identity of the cgroup (v2) that it is in, 0 where the kernel has none.
+    pub cgroup: u64,
     /// Command name, NUL-padded.
     pub comm: [u8; COMM_LEN],
     /// What events had counted for the process.
     pub counters: ProcessCounters,
 }
-wire!(TaskRecord, 32 + 7 * 8 + 4 * 8 + 4 * 4 + 2 * 8 + 16 + 128);
+wire!(TaskRecord, 32 + 7 * 8 + 4 * 8 + 4 * 4 + 3 * 8 + 16 + 152);
 
 /// One connection found in a descriptor table.
 #[repr(C)]
@@ -180,5 +184,9 @@ wire!(FileRecord, 8 + 8 + 5 * 8 + 16 + 8 + 48 + 32);
 pub struct SweepFacts {
     /// `f_op` of sockets, learned from a socket of the agent's own; 0 until then.
     pub socket_operations: u64,
+    /// 1 while processes wait in `JOINING`, or cgroups in `CGROUPS`, to be taken into tools; else 0.
+    pub adopting: u32,
+    /// 1 where rules are to be matched with what is executed; else 0.
+    pub matching: u32,
 }
-wire!(SweepFacts, 8);
+wire!(SweepFacts, 16);

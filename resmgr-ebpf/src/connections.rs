@@ -6,12 +6,13 @@ use aya_ebpf::{
     macros::{btf_tracepoint, cgroup_sock, tracepoint},
     programs::{BtfTracePointContext, SockContext, TracePointContext},
 };
-use resmgr_common::{Loss, ProcessCounters};
+use resmgr_common::{Loss, Owner, ProcessCounters, ToolCounters, ToolResource};
 
 use crate::{
-    descriptors::{argument, own_counters, result},
+    descriptors::{argument, own_counters, own_tgid, result},
     kernel::{CLOSE, ESTABLISHED, SYN_SENT, Socket, Table, Transport, now_ns},
-    maps::{COUNTERS, Owner, PENDING, SOCKETS, add, add_signed, lost, remember_socket},
+    maps::{COUNTERS, PENDING, SOCKETS, add, add_signed, is_active, lost, remember_socket},
+    tools::Tool,
 };
 
 const EINPROGRESS: i64 = -115;
@@ -20,10 +21,60 @@ const EISCONN: i64 = -106;
 const EINTR: i64 = -4;
 const ERESTARTSYS: i64 = -512;
 
-/// The process that runs.
+/// What became of a connection.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Made,
+    Accepted,
+    Failed,
+}
+
+/// Counts a connection's outcome, for its process and its tool.
 #[inline(always)]
-fn own_tgid() -> u32 {
-    (bpf_get_current_pid_tgid() >> 32) as u32
+fn count(counters: *mut ProcessCounters, outcome: Outcome, n: u64) {
+    // SAFETY: the caller's look-up returned Some, so the verifier bounded this slot; the counts are added to atomically.
+    unsafe {
+        add(
+            match outcome {
+                Outcome::Made => &raw mut (*counters).connections_made,
+                Outcome::Accepted => &raw mut (*counters).connections_accepted,
+                Outcome::Failed => &raw mut (*counters).connections_failed,
+            },
+            n,
+        );
+        (*counters).last_connections_ns = now_ns();
+        if let Some(tool) = Tool::of(counters) {
+            let sums: *mut ToolCounters = tool.sums();
+            add(
+                match outcome {
+                    Outcome::Made => &raw mut (*sums).connections_made,
+                    Outcome::Accepted => &raw mut (*sums).connections_accepted,
+                    Outcome::Failed => &raw mut (*sums).connections_failed,
+                },
+                n,
+            );
+        }
+    }
+}
+
+/// Counts a connection as open, unless it is counted already.
+#[inline(always)]
+pub fn opened(counters: *mut ProcessCounters, tgid: u32, sock: u64, connecting: bool) {
+    // SAFETY: as in `count`.
+    unsafe {
+        let owner = Owner {
+            tgid,
+            tool: (*counters).tool,
+            connecting: u32::from(connecting),
+            _pad: 0,
+        };
+        if remember_socket(sock, owner) {
+            add_signed(&raw mut (*counters).connections_open, 1);
+            if let Some(tool) = Tool::at(owner.tool) {
+                tool.change(ToolResource::Connections, 1, tgid);
+            }
+        }
+    }
 }
 
 /// On the entry of connect: its exit does not tell the descriptor.
@@ -64,11 +115,7 @@ fn connected(counters: *mut ProcessCounters, socket: Socket, transport: Transpor
         0 | EINPROGRESS | EINTR | ERESTARTSYS => {}
         EALREADY | EISCONN => return,
         _ => {
-            // SAFETY: the verifier bounded this slot; the count is added to atomically.
-            unsafe {
-                add(&raw mut (*counters).connections_failed, 1);
-                (*counters).last_connections_ns = now_ns();
-            }
+            count(counters, Outcome::Failed, 1);
             return;
         }
     }
@@ -78,26 +125,13 @@ fn connected(counters: *mut ProcessCounters, socket: Socket, transport: Transpor
         if transport == Transport::Udp {
             forget(socket.address());
         } else {
-            // SAFETY: as above.
-            unsafe { add(&raw mut (*counters).connections_failed, u64::from(result != 0)) };
+            count(counters, Outcome::Failed, u64::from(result != 0));
         }
         return;
     }
     let connecting = state == SYN_SENT;
-    let owner = Owner {
-        tgid: own_tgid(),
-        connecting: u32::from(connecting),
-    };
-    // SAFETY: as above.
-    unsafe {
-        if remember_socket(socket.address(), owner) {
-            add_signed(&raw mut (*counters).connections_open, 1);
-        }
-        if !connecting {
-            add(&raw mut (*counters).connections_made, 1);
-        }
-        (*counters).last_connections_ns = now_ns();
-    }
+    opened(counters, own_tgid(), socket.address(), connecting);
+    count(counters, Outcome::Made, u64::from(!connecting));
 }
 
 /// On the exits of accept and accept4.
@@ -110,17 +144,9 @@ pub fn accepted(ctx: TracePointContext) -> u32 {
         && let Some(socket) = file.socket()
         && socket.transport().is_some()
     {
-        let owner = Owner {
-            tgid: own_tgid(),
-            connecting: 0,
-        };
-        // SAFETY: the verifier bounded this slot; the counts are added to atomically.
-        unsafe {
-            add(&raw mut (*counters).connections_accepted, 1);
-            if socket.is_connection() != 0 && remember_socket(socket.address(), owner) {
-                add_signed(&raw mut (*counters).connections_open, 1);
-            }
-            (*counters).last_connections_ns = now_ns();
+        count(counters, Outcome::Accepted, 1);
+        if socket.is_connection() != 0 {
+            opened(counters, own_tgid(), socket.address(), false);
         }
     }
     0
@@ -129,6 +155,9 @@ pub fn accepted(ctx: TracePointContext) -> u32 {
 /// `inet_sock_set_state(sk, oldstate, newstate)`: a handshake's outcome, and the end of a connection.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
+    if !is_active() {
+        return 0;
+    }
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
     let closed = new == i32::from(CLOSE);
@@ -145,12 +174,7 @@ pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
         let connecting = (*owner).connecting != 0;
         (*owner).connecting = 0;
         if connecting && let Some(counters) = COUNTERS.get_ptr_mut((*owner).tgid) {
-            if closed {
-                add(&raw mut (*counters).connections_failed, 1);
-            } else {
-                add(&raw mut (*counters).connections_made, 1);
-            }
-            (*counters).last_connections_ns = now_ns();
+            count(counters, if closed { Outcome::Failed } else { Outcome::Made }, 1);
         }
     }
     if closed {
@@ -163,7 +187,9 @@ pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
 #[cgroup_sock(sock_release)]
 pub fn socket_released(ctx: SockContext) -> i32 {
     let sock: *mut bpf_sock = ctx.sock;
-    forget(sock as u64);
+    if is_active() {
+        forget(sock as u64);
+    }
     1
 }
 
@@ -183,5 +209,8 @@ fn forget(sock: u64) {
             add_signed(&raw mut (*counters).connections_open, -1);
             (*counters).last_connections_ns = now_ns();
         }
+    }
+    if let Some(tool) = Tool::at(owner.tool) {
+        tool.change(ToolResource::Connections, -1, owner.tgid);
     }
 }

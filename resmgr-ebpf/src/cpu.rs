@@ -7,13 +7,17 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 
 use crate::{
     kernel::Task,
-    maps::{COUNTERS, RUNNING, add},
+    maps::{COUNTERS, RUNNING, add, is_active},
     process,
+    tools::Tool,
 };
 
 /// `sched_switch(preempt, prev, next, …)`: charges `prev`, remembers `next`.
 #[btf_tracepoint(function = "sched_switch")]
 pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
+    if !is_active() {
+        return 0;
+    }
     let prev = Task::new(ctx.arg(1));
     let next = Task::new(ctx.arg(2));
     let Some(running) = RUNNING.get_ptr_mut(0) else {
@@ -27,6 +31,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded both slots. `running` is this CPU's own and the
         // tracepoint runs with interrupts off; `cpu_ns` is added to atomically, `last_cpu_ns` is a single word.
         unsafe {
+            let at_ns = prev.accounted_at_ns();
             let began_ns = if (*running).task == prev.address() {
                 (*running).runtime_ns
             } else if prev.is_fair() {
@@ -35,7 +40,10 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
                 runtime_ns
             };
             add(&raw mut (*counters).cpu_ns, runtime_ns - began_ns);
-            (*counters).last_cpu_ns = prev.accounted_at_ns();
+            (*counters).last_cpu_ns = at_ns;
+            if let Some(tool) = Tool::of(counters) {
+                tool.used_cpu(runtime_ns - began_ns, at_ns, tgid);
+            }
         }
         if prev.is_dead() {
             process::thread_gone(prev, tgid, counters);

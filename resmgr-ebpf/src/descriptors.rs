@@ -4,11 +4,12 @@
 //! by other ways (received over a socket, `io_uring`, ioctl) are seen by the next sweep.
 
 use aya_ebpf::{EbpfContext as _, helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext};
-use resmgr_common::ProcessCounters;
+use resmgr_common::{ProcessCounters, ToolResource};
 
 use crate::{
     kernel::{Table, now_ns},
-    maps::{COUNTERS, add, add_signed},
+    maps::{COUNTERS, add, add_signed, is_active},
+    tools::Tool,
 };
 
 /// `-EBADF`: the one result of close that leaves the table as it was.
@@ -28,10 +29,19 @@ pub fn argument(ctx: &TracePointContext, n: usize) -> u64 {
     unsafe { ctx.as_ptr().cast::<u64>().add(2 + n).read() }
 }
 
-/// The counters of the process that runs.
+/// The process that runs.
+#[inline(always)]
+pub fn own_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// The counters of the process that runs, where these programs are to count and it is one that is counted.
 #[inline(always)]
 pub fn own_counters() -> Option<*mut ProcessCounters> {
-    COUNTERS.get_ptr_mut((bpf_get_current_pid_tgid() >> 32) as u32)
+    if !is_active() {
+        return None;
+    }
+    COUNTERS.get_ptr_mut(own_tgid())
 }
 
 /// Adds to the counts of opened and closed, and their difference to what is open.
@@ -51,6 +61,27 @@ fn count(opened: u64, closed: u64) {
         }
         add_signed(&raw mut (*counters).fds_open, opened as i64 - closed as i64);
         (*counters).last_fds_ns = now_ns();
+    }
+    count_for_tool(counters, opened, closed, opened as i64 - closed as i64);
+}
+
+/// Adds to the sums of the process's tool.
+#[inline(always)]
+fn count_for_tool(counters: *const ProcessCounters, opened: u64, closed: u64, grown: i64) {
+    let Some(tool) = Tool::of(counters) else {
+        return;
+    };
+    // SAFETY: the tool's look-up returned Some, so the verifier bounded this slot; the counts are added to atomically.
+    unsafe {
+        if opened > 0 {
+            add(&raw mut (*tool.sums()).fds_opened, opened);
+        }
+        if closed > 0 {
+            add(&raw mut (*tool.sums()).fds_closed, closed);
+        }
+    }
+    if grown != 0 {
+        tool.change(ToolResource::Descriptors, grown, own_tgid());
     }
 }
 
@@ -95,6 +126,7 @@ pub fn fd_replaced(ctx: TracePointContext) -> u32 {
                 add(&raw mut (*counters).fds_closed, 1);
             }
         }
+        count_for_tool(counters, 1, u64::from(grown < 1), grown);
     }
     0
 }
@@ -106,14 +138,13 @@ pub fn fd_recounted(ctx: TracePointContext) -> u32 {
         && let Some(counters) = own_counters()
         && let Some(grown) = recount(counters)
     {
+        let (opened, closed) = (grown.max(0).unsigned_abs(), grown.min(0).unsigned_abs());
         // SAFETY: as in `count`.
         unsafe {
-            if grown > 0 {
-                add(&raw mut (*counters).fds_opened, grown.unsigned_abs());
-            } else {
-                add(&raw mut (*counters).fds_closed, grown.unsigned_abs());
-            }
+            add(&raw mut (*counters).fds_opened, opened);
+            add(&raw mut (*counters).fds_closed, closed);
         }
+        count_for_tool(counters, opened, closed, grown);
     }
     0
 }

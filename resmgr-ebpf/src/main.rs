@@ -28,6 +28,7 @@ mod memory;
 mod probe;
 mod process;
 mod sweep;
+mod tools;
 
 /// The kernel refuses the helpers used here to programs whose licence is not compatible with the GPL.
 #[unsafe(link_section = "license")]

@@ -7,7 +7,10 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use resmgr_common::{Correction, EventRecord, Loss, ProcessCounters, SweepFacts, TaskRecord};
+use resmgr_common::{
+    Correction, CrossedKey, CrossingRecord, EventRecord, ImageRecord, Joining, Loss, Owner, ProcessCounters, SweepFacts,
+    TaskRecord, ToolCounters, ToolLines, ToolRecord,
+};
 
 /// The task that runs on a CPU, and its CPU time when it was switched in.
 #[repr(C)]
@@ -37,17 +40,28 @@ impl SocketFiles {
     pub const MOST: usize = 64;
 }
 
-/// Who opened a connection, and whether its handshake is still under way.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Owner {
-    /// Thread group id.
-    pub tgid: u32,
-    /// 1 while a connect is under way, else 0.
-    pub connecting: u32,
-}
+/// Which loading of the programs these are; user space overrides it.
+#[unsafe(no_mangle)]
+static GENERATION: u32 = 0;
+/// 1 where every process has counters, 0 where those of tools have; user space overrides it.
+#[unsafe(no_mangle)]
+static TRACK_ALL: u32 = 0;
 
 /// The sizes given here are defaults that user space may override before loading.
+#[map]
+pub static ACTIVE: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
+pub static TOOLS: Array<ToolCounters> = Array::with_max_entries(1024, 0);
+#[map]
+pub static TOOL_LINES: Array<ToolLines> = Array::with_max_entries(1024, 0);
+#[map]
+pub static TOOL_RECORDS: Array<ToolRecord> = Array::with_max_entries(1024, 0);
+#[map]
+pub static CROSSED: HashMap<CrossedKey, u8> = HashMap::with_max_entries(4096, 0);
+#[map]
+pub static JOINING: HashMap<u32, Joining> = HashMap::with_max_entries(4096, 0);
+#[map]
+pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
 #[map]
 pub static COUNTERS: HashMap<u32, ProcessCounters> = HashMap::with_max_entries(32_768, 0);
 #[map]
@@ -74,6 +88,27 @@ pub static SCRATCH: PerCpuArray<TaskRecord> = PerCpuArray::with_max_entries(1, 0
 pub static SOCKET_FILES: PerCpuArray<SocketFiles> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static WORDS: PerCpuArray<Words> = PerCpuArray::with_max_entries(1, 0);
+
+/// Whether these programs are the ones that count: while a newer set takes over, both are attached and one counts.
+#[inline(always)]
+pub fn is_active() -> bool {
+    // SAFETY: a read of a static; volatile because the loader, not the compiler, decides the value.
+    let own = unsafe { core::ptr::read_volatile(&raw const GENERATION) };
+    ACTIVE.get(0).is_some_and(|&active| active == own)
+}
+
+/// Whether processes of no tool have counters too.
+#[inline(always)]
+pub fn tracks_all() -> bool {
+    // SAFETY: as in `is_active`; the value is frozen, so the verifier follows one way only.
+    unsafe { core::ptr::read_volatile(&raw const TRACK_ALL) != 0 }
+}
+
+/// What user space told the programs.
+#[inline(always)]
+pub fn facts() -> Option<&'static SweepFacts> {
+    FACTS.get(0)
+}
 
 /// Adds to a counter that other CPUs add to as well.
 #[inline(always)]
@@ -131,6 +166,32 @@ pub fn push(fill: impl FnOnce(&mut EventRecord), keep: impl FnOnce() -> bool) {
         entry.submit(u64::from(if urgent { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
     } else {
         entry.discard(u64::from(BPF_RB_NO_WAKEUP));
+    }
+}
+
+/// Pushes a crossing: it wakes user space at once.
+#[inline(always)]
+pub fn push_crossing(fill: impl FnOnce(&mut CrossingRecord)) {
+    match EVENTS.reserve::<CrossingRecord>(0) {
+        Some(mut entry) => {
+            // SAFETY: as in `push`.
+            fill(unsafe { entry.assume_init_mut() });
+            entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+        }
+        None => lost(Loss::RingFull),
+    }
+}
+
+/// Pushes what a process has executed: it wakes user space at once.
+#[inline(always)]
+pub fn push_image(fill: impl FnOnce(&mut ImageRecord)) {
+    match EVENTS.reserve::<ImageRecord>(0) {
+        Some(mut entry) => {
+            // SAFETY: as in `push`.
+            fill(unsafe { entry.assume_init_mut() });
+            entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+        }
+        None => lost(Loss::RingFull),
     }
 }
 

@@ -1,21 +1,60 @@
-//! Virtual memory: after each mmap, munmap, mremap and brk, what the address space holds.
+//! Memory: after each mmap, munmap, mremap and brk, what the address space holds; and resident pages as they come and go.
 
-use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
+};
+use resmgr_common::{ProcessFlags, ToolResource};
 
 use crate::{
     kernel::{Memory, now_ns},
-    maps::COUNTERS,
+    maps::{COUNTERS, add_signed, is_active},
+    tools::Tool,
 };
 
 /// On the exit of each call: the kernel's own total, so that no arithmetic on ranges can go wrong.
 #[tracepoint]
 pub fn memory_changed(_ctx: TracePointContext) -> u32 {
+    if !is_active() {
+        return 0;
+    }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     if let Some(counters) = COUNTERS.get_ptr_mut(tgid) {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; a racing thread stores a total too.
         unsafe {
             (*counters).virtual_bytes = Memory::of_current().virtual_bytes();
             (*counters).last_memory_ns = now_ns();
+        }
+    }
+    0
+}
+
+/// `rss_stat(mm, member, …)`: a page came or went. The kernel sums up a batch at a time, so most events change nothing.
+#[btf_tracepoint(function = "rss_stat")]
+pub fn memory_counted(ctx: BtfTracePointContext) -> i32 {
+    if !is_active() {
+        return 0;
+    }
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(counters) = COUNTERS.get_ptr_mut(tgid) else {
+        return 0;
+    };
+    let mm: *const u8 = ctx.arg(0);
+    let memory = Memory::at(mm as u64);
+    // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot. Threads that come together may both add a
+    // difference, which the next sweep heals.
+    unsafe {
+        // Another's pages may come and go in this process's time (ptrace), and a vforked child lives in its parent's.
+        if (*counters).flags & ProcessFlags::SHARES_MEMORY != 0 || memory.address() != Memory::of_current().address() {
+            return 0;
+        }
+        let difference = memory.counted_pages() - (*counters).memory_pages;
+        if difference != 0 {
+            add_signed(&raw mut (*counters).memory_pages, difference);
+            if let Some(tool) = Tool::of(counters) {
+                tool.change(ToolResource::Memory, difference, tgid);
+            }
         }
     }
     0

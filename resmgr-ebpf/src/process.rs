@@ -2,43 +2,60 @@
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::generated,
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::warn;
-use resmgr_common::{EventKind, EventRecord, Loss, ProcessCounters};
-
-use crate::{
-    kernel::{Task, now_ns},
-    maps::{COUNTERS, EEXIST, add_signed, lost, push},
+use resmgr_common::{
+    EventKind, EventRecord, IMAGE_ARGUMENTS_LEN, ImageRecord, Loss, ProcessCounters, ProcessFlags, ToolResource,
 };
 
-/// `sched_process_fork(parent, child)`: before the child first runs.
+use crate::{
+    kernel::{Task, image_path, now_ns},
+    maps::{COUNTERS, EEXIST, add_signed, facts, is_active, lost, push, push_image, tracks_all},
+    tools::{self, Tool},
+};
+
+/// `sched_process_fork(parent, child)`: before the child first runs. A child of a tool's process is the tool's.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    if !is_active() {
+        return 0;
+    }
     let parent = Task::new(ctx.arg(0));
     let child = Task::new(ctx.arg(1));
     let tgid = child.tgid();
+    let parents = COUNTERS.get_ptr_mut(parent.tgid());
     if tgid == parent.tgid() {
-        if let Some(counters) = COUNTERS.get_ptr_mut(tgid) {
+        if let Some(counters) = parents {
             // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
             unsafe { add_signed(&raw mut (*counters).threads, 1) };
         }
         return 0;
     }
-    if child.is_kernel_thread() {
+    if (parents.is_none() && !tracks_all()) || child.is_kernel_thread() {
         return 0;
     }
+    let memory = child.memory();
     let mut counters = ProcessCounters {
         start_ns: child.start_ns(),
-        virtual_bytes: child.memory().virtual_bytes(),
+        virtual_bytes: memory.virtual_bytes(),
         fds_open: child.table().count().unwrap_or(0) as i64,
         threads: 1,
         ..ProcessCounters::default()
     };
-    if let Some(parents) = COUNTERS.get_ptr(parent.tgid()) {
+    if memory.address() == parent.memory().address() {
+        counters.flags = ProcessFlags::SHARES_MEMORY;
+    } else {
+        counters.memory_pages = memory.counted_pages();
+    }
+    if let Some(parents) = parents {
         // The child's table is a copy. SAFETY: get_ptr returned Some, so the verifier bounded this slot.
-        counters.connections_open = unsafe { (*parents).connections_open };
+        unsafe {
+            counters.connections_open = (*parents).connections_open;
+            counters.tool = (*parents).tool;
+        }
     }
     if !begin(tgid, &counters) {
         warn!(&ctx, "the map of process counters is full: process {} has none", tgid);
@@ -50,29 +67,103 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `sched_process_exec(task, …)`: the new image is in place, descriptors marked close-on-exec are closed.
+/// `sched_process_exec(task, old_pid, binprm)`: the new image is in place, descriptors marked close-on-exec are closed.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
-    let task = Task::new(ctx.arg(0));
-    let Some(counters) = COUNTERS.get_ptr_mut(task.tgid()) else {
+    if !is_active() {
         return 0;
-    };
-    // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; exec has ended the other threads.
-    unsafe {
-        if let Some(open) = task.table().count() {
-            let closed = (*counters).fds_open - open as i64;
-            if closed > 0 {
-                (*counters).fds_closed += closed.unsigned_abs();
+    }
+    let task = Task::new(ctx.arg(0));
+    let tgid = task.tgid();
+    let wanted = tools::wanted_by(task, tgid);
+    let is_matching = facts().is_some_and(|facts| facts.matching != 0);
+    let counters = match COUNTERS.get_ptr_mut(tgid) {
+        // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; exec has ended the other threads.
+        Some(counters) => unsafe {
+            if let Some(slot) = wanted {
+                move_to(counters, tgid, slot);
             }
-            (*counters).fds_open = open as i64;
+            renew(task, tgid, counters);
+            *counters
+        },
+        // Where there are rules it is counted until user space has decided, with what it does meanwhile.
+        None if wanted.is_some() || is_matching => {
+            let mut counters = truth(task);
+            counters.tool = wanted.unwrap_or(0);
+            begin(tgid, &counters);
+            counters
         }
-        (*counters).virtual_bytes = task.memory().virtual_bytes();
+        None => return 0,
+    };
+    if is_matching && counters.tool == 0 {
+        let binprm: *const u8 = ctx.arg(2);
+        push_image(|image| describe_image(image, task, binprm, &counters));
+    } else {
         push(
-            |event| describe(event, EventKind::Exec, task, task.parent().tgid(), &*counters),
+            |event| describe(event, EventKind::Exec, task, task.parent().tgid(), &counters),
             || true,
         );
     }
     0
+}
+
+/// What a process without counters holds now.
+#[inline(always)]
+fn truth(task: Task) -> ProcessCounters {
+    let memory = task.memory();
+    ProcessCounters {
+        start_ns: task.leader().start_ns(),
+        cpu_ns: task.runtime_ns() + task.group().dead_runtime_ns(),
+        virtual_bytes: memory.virtual_bytes(),
+        fds_open: task.table().count().unwrap_or(0) as i64,
+        threads: 1,
+        memory_pages: memory.counted_pages(),
+        ..ProcessCounters::default()
+    }
+}
+
+/// Takes a process from its tool, if it has one, to another.
+#[inline(always)]
+pub fn move_to(counters: *mut ProcessCounters, tgid: u32, slot: u32) {
+    // SAFETY: the caller's look-up returned Some, so the verifier bounded this slot.
+    unsafe {
+        if (*counters).tool == slot {
+            return;
+        }
+        if let Some(tool) = Tool::of(counters) {
+            tool.leave(counters, tgid);
+        }
+        (*counters).tool = slot;
+        if let Some(tool) = Tool::at(slot) {
+            tool.join(counters, tgid);
+        }
+    }
+}
+
+/// Brings a process's counters to what its new image holds.
+#[inline(always)]
+fn renew(task: Task, tgid: u32, counters: *mut ProcessCounters) {
+    let memory = task.memory();
+    let pages = memory.counted_pages();
+    // SAFETY: as in `move_to`.
+    unsafe {
+        let fds = match task.table().count() {
+            Some(open) => open as i64,
+            None => (*counters).fds_open,
+        };
+        let (fds_grown, pages_grown) = (fds - (*counters).fds_open, pages - (*counters).memory_pages);
+        if fds_grown < 0 {
+            (*counters).fds_closed += fds_grown.unsigned_abs();
+        }
+        (*counters).fds_open = fds;
+        (*counters).memory_pages = pages;
+        (*counters).virtual_bytes = memory.virtual_bytes();
+        (*counters).flags &= !ProcessFlags::SHARES_MEMORY;
+        if let Some(tool) = Tool::of(counters) {
+            tool.change(ToolResource::Descriptors, fds_grown, tgid);
+            tool.change(ToolResource::Memory, pages_grown, tgid);
+        }
+    }
 }
 
 /// At a thread's last switch, its CPU time counted: the last one ends the process.
@@ -88,9 +179,17 @@ pub fn thread_gone(task: Task, tgid: u32, counters: *mut ProcessCounters) {
         if (*counters).threads > 0 {
             return;
         }
+        (*counters).peak_rss_pages = task.group().peak_rss_pages();
+        let last = *counters;
+        if COUNTERS.remove(tgid).is_err() {
+            return;
+        }
+        if let Some(tool) = Tool::of(&raw const last) {
+            tool.ended(&raw const last, tgid);
+        }
         push(
-            |event| describe(event, EventKind::Exit, task, task.parent().tgid(), &*counters),
-            || COUNTERS.remove(tgid).is_ok(),
+            |event| describe(event, EventKind::Exit, task, task.parent().tgid(), &last),
+            || true,
         );
     }
 }
@@ -98,21 +197,51 @@ pub fn thread_gone(task: Task, tgid: u32, counters: *mut ProcessCounters) {
 /// Begins a process's counters, replacing those of an earlier process with the same id; false where the map is full.
 #[inline(always)]
 pub fn begin(tgid: u32, counters: &ProcessCounters) -> bool {
-    match COUNTERS.insert(tgid, counters, u64::from(BPF_NOEXIST)) {
+    let begun = match COUNTERS.insert(tgid, counters, u64::from(BPF_NOEXIST)) {
         Ok(()) => true,
         Err(EEXIST) => {
-            if let Some(there) = COUNTERS.get_ptr(tgid) {
-                // A sweep may have met the newborn first. SAFETY: get_ptr returned Some, so the slot is bounded.
-                if unsafe { (*there).start_ns } != counters.start_ns {
-                    let _ = COUNTERS.insert(tgid, counters, u64::from(BPF_ANY));
+            let Some(there) = COUNTERS.get_ptr_mut(tgid) else {
+                return true;
+            };
+            // A sweep may have met the newborn first. SAFETY: get_ptr_mut returned Some, so the slot is bounded.
+            unsafe {
+                if (*there).start_ns == counters.start_ns {
+                    if (*there).tool == 0 && counters.tool != 0 {
+                        move_to(there, tgid, counters.tool);
+                    }
+                    return true;
+                }
+                // The end of the earlier one went by unseen.
+                if let Some(tool) = Tool::of(there) {
+                    tool.ended(there, tgid);
                 }
             }
-            true
+            COUNTERS.insert(tgid, counters, u64::from(BPF_ANY)).is_ok()
         }
         Err(_) => {
             lost(Loss::CountersFull);
-            false
+            return false;
         }
+    };
+    if begun && let Some(tool) = Tool::of(counters) {
+        tool.join(counters, tgid);
+    }
+    true
+}
+
+/// Fills in what a process has executed.
+#[inline(always)]
+fn describe_image(image: &mut ImageRecord, task: Task, binprm: *const u8, counters: &ProcessCounters) {
+    describe(&mut image.event, EventKind::Image, task, task.parent().tgid(), counters);
+    image.cgroup = task.cgroup();
+    image._pad = 0;
+    image_path(binprm, &mut image.path);
+    let (from, to) = task.memory().arguments();
+    let len = (to - from).min(IMAGE_ARGUMENTS_LEN as u64 - 1) as u32 & (IMAGE_ARGUMENTS_LEN as u32 - 1);
+    image.arguments_len = len;
+    // SAFETY: the length is masked to the room; the helper zeroes it where the pages are not there.
+    unsafe {
+        generated::bpf_probe_read_user(image.arguments.as_mut_ptr().cast(), len, from as *const _);
     }
 }
 

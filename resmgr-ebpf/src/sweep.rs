@@ -2,13 +2,16 @@
 
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use resmgr_common::{
-    Address, FileRecord, ProcessCounters, RecordHeader, RecordKind, SocketRecord, TaskFlags, TaskRecord,
+    Address, FileRecord, ProcessCounters, ProcessFlags, RecordHeader, RecordKind, SocketRecord, TaskFlags, TaskRecord,
+    ToolResource,
 };
 
 use crate::{
+    connections,
     kernel::{File, Memory, Table, Task, learn_cpu_bases},
-    maps::{CORRECTIONS, COUNTERS, SCRATCH, SOCKET_FILES, WANTED, add, add_signed},
+    maps::{CORRECTIONS, COUNTERS, SCRATCH, SOCKET_FILES, WANTED, add, add_signed, tracks_all},
     process,
+    tools::{self, Tool},
 };
 
 /// What the kernel passes to an iterator over tasks (`bpf_iter__task`) or their files (`bpf_iter__task_file`).
@@ -88,6 +91,7 @@ fn read_task(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
     record.files = table.address();
     record.mm = memory.address();
     record.comm = task.comm();
+    record.cgroup = task.cgroup();
     record.rss_cached = task.rss_cached();
     record.fds = 0;
     record.connections = 0;
@@ -164,9 +168,25 @@ fn write_connections(meta: *const IterMeta, table: Table, record: &mut TaskRecor
         record.connections += counts;
         if counts != 0 {
             write(meta, &raw const found);
+            socket_owned(record.tgid, found.sock);
         }
     }
     whole
+}
+
+/// Makes a connection that no event has told of the tool's whose process holds it.
+///
+/// A function of its own, of numbers alone: the verifier follows it once, not once for each socket.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn socket_owned(tgid: u32, sock: u64) -> u32 {
+    if let Some(counters) = COUNTERS.get_ptr_mut(tgid)
+        // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
+        && unsafe { (*counters).tool } != 0
+    {
+        connections::opened(counters, tgid, sock, false);
+    }
+    0
 }
 
 /// 1 where two numbers differ, else 0: computed, because the verifier would follow both ways of a branch.
@@ -184,32 +204,34 @@ fn read_memory(memory: Memory, record: &mut TaskRecord) {
     record.peak_rss_pages = memory.peak_rss_pages();
 }
 
-/// Reports what events had counted, and puts the truth in its place; begins the counters of a process that has none.
+/// Reports what events had counted, and puts the truth in its place; begins the counters of a process that has none and
+/// is to have some.
 #[inline(always)]
 fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
     let tgid = record.tgid;
     let start_ns = record.start_ns;
+    let wanted = tools::wanted_by(task, tgid);
     if let Some(counters) = COUNTERS.get_ptr_mut(tgid)
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
         && unsafe { (*counters).start_ns } == start_ns
     {
-        record.flags |= TaskFlags::COUNTERS_READ;
-        // SAFETY: as above. What is added while this runs may be counted twice until the next sweep.
-        unsafe {
-            if let Some(correction) = CORRECTIONS.get_ptr(tgid) {
-                add_signed(&raw mut (*counters).fds_open, (*correction).fds);
-                add_signed(&raw mut (*counters).connections_open, (*correction).connections);
-                let _ = CORRECTIONS.remove(tgid);
-            }
-            record.counters = *counters;
-            if record.flags & (TaskFlags::OWN_TABLE | TaskFlags::TABLE_CUT) == TaskFlags::OWN_TABLE {
-                heal(&raw mut (*counters).fds_open, record.fds as i64);
-                heal(&raw mut (*counters).connections_open, record.connections as i64);
-            }
-            if record.flags & TaskFlags::MEMORY_READ != 0 {
-                (*counters).virtual_bytes = task.memory().virtual_bytes();
+        if let Some(slot) = wanted {
+            // SAFETY: as above.
+            if unsafe { (*counters).tool } != slot {
+                process::move_to(counters, tgid, slot);
+                record.flags |= TaskFlags::ADOPTED;
             }
         }
+        record.flags |= TaskFlags::COUNTERS_READ;
+        heal_process(counters, task, record);
+        return;
+    }
+    let slot = match wanted {
+        Some(slot) => slot,
+        // What a tool's process forked before it was a tool's, or while nobody watched, is the tool's.
+        None => tool_of(task.parent().tgid()),
+    };
+    if slot == 0 && !tracks_all() {
         return;
     }
     let counters = ProcessCounters {
@@ -217,25 +239,85 @@ fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
         cpu_ns: record.cpu_ns + record.dead_cpu_ns,
         virtual_bytes: task.memory().virtual_bytes(),
         fds_open: record.fds as i64,
-        connections_open: record.connections as i64,
         threads: i64::from(task.group().threads()),
+        memory_pages: task.memory().counted_pages(),
+        tool: slot,
         // SAFETY: the kernel passes a valid context.
         begun_by: unsafe { (*meta).session },
+        // Its sockets are counted one by one where it is a tool's, by the next sweep.
+        connections_open: if slot == 0 { record.connections as i64 } else { 0 },
         ..ProcessCounters::default()
     };
     if process::begin(tgid, &counters) {
         record.flags |= TaskFlags::COUNTERS_BEGUN;
+        if slot != 0 {
+            record.flags |= TaskFlags::ADOPTED;
+        }
         record.counters = counters;
     }
 }
 
-/// Adds what is missing rather than storing the truth, so that an event that comes between is not undone.
+/// The slot of a process's tool, 0 for none.
 #[inline(always)]
-fn heal(estimate: *mut i64, truth: i64) {
-    // SAFETY: the caller's slot is bounded.
-    let missing = truth - unsafe { *estimate };
-    if missing != 0 {
-        add_signed(estimate, missing);
+fn tool_of(tgid: u32) -> u32 {
+    match COUNTERS.get_ptr(tgid) {
+        // SAFETY: get_ptr returned Some, so the verifier bounded this slot.
+        Some(counters) => unsafe { (*counters).tool },
+        None => 0,
+    }
+}
+
+/// Reports a process's counters, and brings them to the truth.
+///
+/// What is missing is added rather than the truth stored, so that an event that comes between is not undone.
+#[inline(always)]
+fn heal_process(counters: *mut ProcessCounters, task: Task, record: &mut TaskRecord) {
+    let tgid = record.tgid;
+    // SAFETY: the caller's look-up returned Some, so the verifier bounded this slot. What is added while this runs may
+    // be counted twice until the next sweep.
+    unsafe {
+        if let Some(correction) = CORRECTIONS.get_ptr(tgid) {
+            grow(counters, tgid, (*correction).fds, 0);
+            add_signed(&raw mut (*counters).connections_open, (*correction).connections);
+            let _ = CORRECTIONS.remove(tgid);
+        }
+        record.counters = *counters;
+        let mut fds = 0;
+        if record.flags & (TaskFlags::OWN_TABLE | TaskFlags::TABLE_CUT) == TaskFlags::OWN_TABLE {
+            fds = record.fds as i64 - (*counters).fds_open;
+            let connections = record.connections as i64 - (*counters).connections_open;
+            if connections != 0 {
+                add_signed(&raw mut (*counters).connections_open, connections);
+            }
+        }
+        let mut pages = 0;
+        if record.flags & TaskFlags::MEMORY_READ != 0 {
+            (*counters).virtual_bytes = task.memory().virtual_bytes();
+            if (*counters).flags & ProcessFlags::SHARES_MEMORY == 0 {
+                pages = task.memory().counted_pages() - (*counters).memory_pages;
+            }
+        }
+        grow(counters, tgid, fds, pages);
+    }
+}
+
+/// Adds to a process's descriptors and pages, and to its tool's.
+#[inline(always)]
+fn grow(counters: *mut ProcessCounters, tgid: u32, fds: i64, pages: i64) {
+    // SAFETY: the caller's look-up returned Some, so the verifier bounded this slot.
+    unsafe {
+        if fds != 0 {
+            add_signed(&raw mut (*counters).fds_open, fds);
+        }
+        if pages != 0 {
+            add_signed(&raw mut (*counters).memory_pages, pages);
+        }
+        if fds | pages != 0
+            && let Some(tool) = Tool::of(counters)
+        {
+            tool.change(ToolResource::Descriptors, fds, tgid);
+            tool.change(ToolResource::Memory, pages, tgid);
+        }
     }
 }
 

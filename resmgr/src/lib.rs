@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod enforce;
 pub mod export;
 pub mod kernel;
 pub mod manager;

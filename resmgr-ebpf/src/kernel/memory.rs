@@ -33,6 +33,28 @@ impl Memory {
         self.mm
     }
 
+    /// Anonymous, shared and swapped-out pages as far as they are summed up: without what CPUs hold back (since 6.2), or
+    /// threads (before).
+    #[inline(always)]
+    pub fn counted_pages(self) -> i64 {
+        if self.mm == 0 {
+            return 0;
+        }
+        let stat = self.mm + u64::from(offset!(mm_rss_stat) + offset!(percpu_counter_count));
+        let stride = offset!(rss_stride);
+        // All kinds but the first, which is files.
+        probe::<i64>(stat, stride) + probe::<i64>(stat, stride * 2) + probe::<i64>(stat, stride * 3)
+    }
+
+    /// Where the arguments lie that its program was started with: from, to.
+    #[inline(always)]
+    pub fn arguments(self) -> (u64, u64) {
+        (
+            probe(self.mm, offset!(mm_arg_start)),
+            probe(self.mm, offset!(mm_arg_end)),
+        )
+    }
+
     /// Virtual pages.
     #[inline(always)]
     pub fn virtual_pages(self) -> u64 {

@@ -59,6 +59,16 @@ pub fn now_ns() -> u64 {
     unsafe { generated::bpf_ktime_get_ns() }
 }
 
+/// Copies the path that an exec was given, from its `linux_binprm`.
+#[inline(always)]
+pub fn image_path(binprm: *const u8, into: &mut [u8; resmgr_common::IMAGE_PATH_LEN]) {
+    let path: u64 = probe(binprm as u64, offset!(binprm_filename));
+    // SAFETY: the helper writes at most the length that it is given, NUL included.
+    unsafe {
+        generated::bpf_probe_read_kernel_str(into.as_mut_ptr().cast(), into.len() as u32, path as *const _);
+    }
+}
+
 /// This CPU's room for words of a table.
 #[inline(always)]
 fn window() -> Option<&'static mut Words> {

@@ -138,6 +138,18 @@ impl Task {
         ]
     }
 
+    /// Identity of the cgroup (v2) that it is in; 0 where the kernel has none.
+    #[inline(always)]
+    pub fn cgroup(self) -> u64 {
+        if offset!(task_cgroups) == 0 {
+            return 0;
+        }
+        let set: *const u8 = load(self.0, offset!(task_cgroups));
+        let cgroup: *const u8 = load(set, offset!(css_set_default));
+        let node: *const u8 = load(cgroup, offset!(cgroup_node));
+        load(node, offset!(kernfs_node_id))
+    }
+
     /// What the thread group shares.
     #[inline(always)]
     pub fn group(self) -> Group {
@@ -174,6 +186,12 @@ impl Group {
     #[inline(always)]
     pub fn live(self) -> u32 {
         load(self.0, offset!(signal_live))
+    }
+
+    /// Highest number of resident pages, noted when a thread has exited.
+    #[inline(always)]
+    pub fn peak_rss_pages(self) -> u64 {
+        load(self.0, offset!(signal_maxrss))
     }
 
     /// Threads that are in the kernel's list of threads.

@@ -1,16 +1,23 @@
 //! The agent: the one task that owns the state and the clock, and the socket through which it is asked.
 
 mod clock;
-mod commands;
 mod error;
 mod instance;
+mod proc;
 mod report;
 mod run;
 mod server;
+mod tools;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use crate::kernel::BpfObject;
+use crate::{
+    config::Rule,
+    kernel::{BpfObject, Kernel, KernelError},
+};
 
 pub use clock::SystemClock;
 pub use error::AgentError;
@@ -25,12 +32,16 @@ pub struct AgentOptions {
     pub state_dir: PathBuf,
     /// The folder for pins, under a BPF file system.
     pub pin_dir: PathBuf,
-    /// The cgroup under which tools get leaves of their own; the root of cgroup v2 where not given.
+    /// The cgroup under which tools get leaves of their own; `resmgr` under the root of cgroup v2 where not given.
     pub cgroup_root: Option<PathBuf>,
     /// Undo everything on exit.
     pub ephemeral: bool,
     /// Go by events alone.
     pub no_sweep: bool,
+    /// Count events of every process, not of tools' alone.
+    pub track_all: bool,
+    /// Which processes are tools without having been registered.
+    pub rules: Vec<Rule>,
     /// Time between sweeps.
     pub sweep_interval: Duration,
     /// Processes that can have event counters at a time.
@@ -41,4 +52,16 @@ pub struct AgentOptions {
     pub object: BpfObject,
     /// The kernel's type information, where it is not in its usual place.
     pub btf: Option<PathBuf>,
+}
+
+/// Detaches the programs that an agent left in a folder for pins, and forgets what they counted. An agent that runs keeps
+/// its own.
+pub fn release(pin_dir: &Path) -> Result<(), AgentError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(KernelError::NotRoot.into());
+    }
+    if pin_dir.exists() {
+        Kernel::release(pin_dir)?;
+    }
+    Ok(())
 }

@@ -1,8 +1,10 @@
 //! From what the manager knows to what a caller is shown.
 
+mod tools;
+
 use std::cmp::Reverse;
 
-use super::{AgentOptions, commands, server::Caller};
+use super::{AgentOptions, proc, server::Caller, tools::is_theirs};
 use crate::{
     manager::EnhancedResourceManager,
     model::{Clock, ProcessSample, Source, SourceError, Timestamp},
@@ -10,7 +12,7 @@ use crate::{
         AgentStatus, DescriptorStatus, ProcessSelection, ProcessStatus, Refusal, RefusalCode, STATUS_VERSION, SortKey,
         StatusParams, StatusReport,
     },
-    track::TrackedProcess,
+    track::{ResourceTracker, TrackedProcess},
 };
 
 impl From<SourceError> for Refusal {
@@ -23,7 +25,7 @@ impl From<SourceError> for Refusal {
 /// Makes the status report that a caller asks for.
 pub(super) fn status<S: Source>(
     manager: &mut EnhancedResourceManager<S>,
-    params: StatusParams,
+    params: &StatusParams,
     caller: Caller,
     options: &AgentOptions,
     started: Timestamp,
@@ -37,21 +39,22 @@ pub(super) fn status<S: Source>(
         ProcessSelection::Pid(pid) => Some(vec![one_process(manager, pid, caller)?]),
         ProcessSelection::Top | ProcessSelection::All => Some(list(manager, params, caller)),
     };
+    let tools = tools::list(manager, params, caller, clock.now())?;
     let taken_at = manager.refreshed().unwrap_or_else(|| clock.now());
     Ok(StatusReport {
         version: STATUS_VERSION,
         taken_at: taken_at.wall,
         agent: agent(manager, options, started, clock.now())?,
         host: manager.tracker().totals(|sample| may_see(caller, sample)),
-        tools: Vec::new(),
-        tools_by_name: std::collections::BTreeMap::new(),
+        tools_by_name: tools::by_name(&tools),
+        tools,
         processes,
     })
 }
 
 /// An ordinary user sees the processes that are theirs alone: one that changed its user is not.
 fn may_see(caller: Caller, sample: &ProcessSample) -> bool {
-    caller.is_root() || (sample.uid == caller.uid && sample.euid == caller.uid)
+    is_theirs(caller, sample.uid, sample.euid)
 }
 
 fn agent<S: Source>(
@@ -82,24 +85,35 @@ fn agent<S: Source>(
         sweep_interval_ms: u64::try_from(options.sweep_interval.as_millis()).unwrap_or(u64::MAX),
         drift,
         drift_total,
+        maps: manager.map_use()?,
+        programs: manager.program_cost(),
+        hooks_pinned: manager.capabilities().hooks_pinned,
+        hooks_adopted: manager.capabilities().hooks_adopted,
         hooks_attached: manager.capabilities().hooks_attached,
         hooks_missing: manager.capabilities().hooks_missing.clone(),
         ended: manager.tracker().ended(),
     })
 }
 
-fn list<S: Source>(manager: &EnhancedResourceManager<S>, params: StatusParams, caller: Caller) -> Vec<ProcessStatus> {
+fn list<S: Source>(manager: &EnhancedResourceManager<S>, params: &StatusParams, caller: Caller) -> Vec<ProcessStatus> {
     let all = params.processes == ProcessSelection::All;
+    let tracker = manager.tracker();
+    let is_asked_for = |process: &TrackedProcess| {
+        let Some(name) = &params.tool else { return true };
+        let tool = process.sample.tool.and_then(|slot| tracker.tool(slot));
+        tool.is_some_and(|tool| tool.identity.name == *name)
+    };
     let mut shown: Vec<&TrackedProcess> = manager
         .tracker()
         .processes()
         .filter(|process| may_see(caller, &process.sample) && (all || !process.sample.kernel_thread))
+        .filter(|process| is_asked_for(process))
         .collect();
     sort(&mut shown, params.sort);
     if !all {
         shown.truncate(params.limit);
     }
-    shown.into_iter().map(describe).collect()
+    shown.into_iter().map(|process| describe(process, tracker)).collect()
 }
 
 /// Orders processes, the largest first; equals by pid.
@@ -139,7 +153,9 @@ fn one_process<S: Source>(
         let message = format!("there is no process {pid}, or it is not yours");
         Refusal::new(RefusalCode::NotFound, message)
     };
-    let mut status = visible.map(describe).ok_or_else(absent)?;
+    let mut status = visible
+        .map(|process| describe(process, manager.tracker()))
+        .ok_or_else(absent)?;
     if let Some((usage, files)) = manager.process_usage(pid)? {
         let descriptors = files.into_iter().map(|file| DescriptorStatus {
             fd: file.fd,
@@ -152,8 +168,9 @@ fn one_process<S: Source>(
     Ok(status)
 }
 
-fn describe(process: &TrackedProcess) -> ProcessStatus {
+fn describe(process: &TrackedProcess, tracker: &ResourceTracker) -> ProcessStatus {
     let sample = &process.sample;
+    let tool = sample.tool.and_then(|slot| tracker.tool(slot)).map(|tool| &tool.identity);
     ProcessStatus {
         pid: sample.id.pid,
         ppid: sample.ppid,
@@ -163,9 +180,10 @@ fn describe(process: &TrackedProcess) -> ProcessStatus {
         command: if sample.kernel_thread {
             None
         } else {
-            commands::read(sample.id)
+            proc::command(sample.id)
         },
-        tool: None,
+        tool: tool.map(|tool| tool.name.clone()),
+        tool_instance: tool.map(|tool| tool.instance),
         threads: sample.threads,
         kernel_thread: sample.kernel_thread,
         zombie: sample.zombie,

@@ -1,5 +1,6 @@
 //! The agent's loop: one task owns all state; everything that can wake it is one of [`Wake`].
 
+use serde::Serialize;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -10,13 +11,14 @@ use super::{
     AgentError, AgentOptions, SystemClock,
     instance::{self, Instance},
     report,
-    server::{self, Caller, Question},
+    server::{self, Question},
+    tools::{Entry, Tools},
 };
 use crate::{
     kernel::{HostFacts, Kernel, KernelError, LoadOptions, Mounts, Readable},
     manager::EnhancedResourceManager,
     model::{Clock as _, Drained, Timestamp},
-    protocol::{Method, Refusal, RefusalCode, Response, StatusReport},
+    protocol::{Method, Refusal, RefusalCode, Registered, Response},
 };
 
 /// Requests that wait for the loop at most; clients beyond that wait in their own tasks.
@@ -55,9 +57,12 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
     let mut mounts = Mounts::default();
     let result = async {
         state_made = instance::make_folder(&options.state_dir, 0o700)?;
-        let kernel = start_kernel(&mut mounts, &options)?;
+        mounts.ensure()?;
+        let facts = HostFacts::look(options.btf.as_deref());
+        let kernel = start_kernel(&facts, &options)?;
+        let tools = Tools::new(facts.cgroup2, options.cgroup_root.clone(), options.rules.clone());
         let (ask, questions) = mpsc::channel(WAITING_REQUESTS);
-        let agent = Agent::new(kernel, options.clone(), started, questions, signals)?;
+        let agent = Agent::new(kernel, tools, options.clone(), started, questions, signals)?;
         let server = tokio::spawn(server::serve(listener, ask));
         let result = agent.run(ready, stop).await;
         server.abort();
@@ -72,15 +77,16 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
     result
 }
 
-fn start_kernel(mounts: &mut Mounts, options: &AgentOptions) -> Result<Kernel, AgentError> {
-    mounts.ensure()?;
-    let facts = HostFacts::look(options.btf.as_deref());
+fn start_kernel(facts: &HostFacts, options: &AgentOptions) -> Result<Kernel, AgentError> {
     let load = LoadOptions {
         object: options.object.clone(),
         max_processes: options.max_processes,
         ring_bytes: options.ring_bytes,
+        // Without sweeps nobody else counts the others.
+        track_all: options.track_all || options.no_sweep,
+        pin_dir: (!options.ephemeral).then(|| options.pin_dir.clone()),
     };
-    Ok(Kernel::start(&facts, &load)?)
+    Ok(Kernel::start(facts, &load)?)
 }
 
 /// The signals that an agent heeds.
@@ -109,6 +115,7 @@ impl Signals {
 /// All state of the loop.
 struct Agent {
     manager: EnhancedResourceManager<Kernel>,
+    tools: Tools,
     options: AgentOptions,
     clock: SystemClock,
     started: Timestamp,
@@ -124,6 +131,7 @@ struct Agent {
 impl Agent {
     fn new(
         kernel: Kernel,
+        tools: Tools,
         options: AgentOptions,
         started: Timestamp,
         questions: mpsc::Receiver<Question>,
@@ -143,6 +151,7 @@ impl Agent {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             manager: EnhancedResourceManager::new(kernel, !options.no_sweep),
+            tools,
             options,
             clock: SystemClock,
             started,
@@ -157,25 +166,28 @@ impl Agent {
 
     async fn run(mut self, ready: impl FnOnce(), mut stop: mpsc::Receiver<()>) -> Result<(), AgentError> {
         // Everything that runs already is known before the first answer.
-        self.manager.refresh(&self.clock)?;
-        self.announce();
+        let adopted = self.tools.start(&mut self.manager, &self.clock)?;
+        self.announce(adopted);
         ready();
         loop {
             match self.next_wake(&mut stop).await {
-                Wake::Kernel => self.more_events = self.manager.drain(&self.clock)? == Drained::BudgetSpent,
+                Wake::Kernel => self.drain()?,
                 Wake::Log => self.manager.source_mut().flush_log(),
                 Wake::Tick => self.sweep(),
                 Wake::Request(question) => self.answer(question),
                 Wake::Reload => tracing::info!("nothing to reload: the agent runs on its flags"),
                 Wake::Stop(why) => {
                     tracing::info!(why, "stopping");
+                    if self.options.ephemeral {
+                        self.tools.remove_leaves(&self.manager);
+                    }
                     return Ok(());
                 }
             }
         }
     }
 
-    fn announce(&self) {
+    fn announce(&self, adopted_tools: usize) {
         let capabilities = self.manager.capabilities();
         for missing in &capabilities.hooks_missing {
             tracing::warn!(hook = missing.hook, reason = missing.reason, "{}", missing.consequence);
@@ -183,6 +195,8 @@ impl Agent {
         tracing::info!(
             socket = %self.options.socket.display(),
             hooks = capabilities.hooks_attached,
+            adopted_hooks = capabilities.hooks_adopted,
+            adopted_tools,
             processes = self.manager.tracker().processes().count(),
             object = %self.options.object.origin(),
             "ready"
@@ -204,35 +218,77 @@ impl Agent {
         }
     }
 
+    /// Takes in events, and matches rules with what has been executed.
+    fn drain(&mut self) -> Result<(), AgentError> {
+        self.more_events = self.manager.drain(&self.clock)? == Drained::BudgetSpent;
+        let images = self.manager.take_images();
+        if !images.is_empty() {
+            let track_all = self.options.track_all || self.options.no_sweep;
+            self.tools
+                .match_executed(&mut self.manager, &images, &self.clock, track_all)?;
+        }
+        Ok(())
+    }
+
     /// A sweep that fails, for want of memory perhaps, is counted; the next one may succeed.
     fn sweep(&mut self) {
-        if let Err(error) = self.manager.refresh(&self.clock) {
+        let swept = self
+            .tools
+            .tick(&mut self.manager, &self.clock)
+            .and_then(|()| self.manager.refresh(&self.clock));
+        if let Err(error) = swept {
             tracing::warn!(%error, "a sweep failed");
         }
     }
 
     fn answer(&mut self, question: Question) {
         let Question { method, caller, answer } = question;
-        let outcome = self.report(&method, caller).and_then(|report| {
-            serde_json::to_vec(&Response::new(Ok(report)))
-                .map_err(|error| Refusal::new(RefusalCode::Internal, error.to_string()))
-        });
-        // A client that has hung up needs no answer.
-        let _ = answer.send(outcome);
-    }
-
-    fn report(&mut self, method: &Method, caller: Caller) -> Result<StatusReport, Refusal> {
-        match *method {
+        let outcome = match method {
             Method::Status(params) => report::status(
                 &mut self.manager,
-                params,
+                &params,
                 caller,
                 &self.options,
                 self.started,
                 &self.clock,
-            ),
-        }
+            )
+            .and_then(to_line),
+            Method::Attach(params) => self
+                .tools
+                .attach(&mut self.manager, &params, caller, &self.clock)
+                .and_then(to_line),
+            Method::Register(params) => {
+                match self.tools.register(&mut self.manager, &params, caller, &self.clock) {
+                    Ok((registered, Some(entry))) => {
+                        // The kernel lets a process wait on its way into a cgroup: not this loop.
+                        tokio::spawn(async move {
+                            // A client that has hung up needs no answer.
+                            let _ = answer.send(to_line(enter(registered, entry).await));
+                        });
+                        return;
+                    }
+                    Ok((registered, None)) => to_line(registered),
+                    Err(refusal) => Err(refusal),
+                }
+            }
+        };
+        let _ = answer.send(outcome);
     }
+}
+
+/// An answer's line.
+fn to_line(content: impl Serialize) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(&Response::new(Ok(content)))
+        .map_err(|error| Refusal::new(RefusalCode::Internal, error.to_string()))
+}
+
+/// Moves a caller into its tool's leaf; where that fails, it goes on where it is, and is told.
+async fn enter(mut registered: Registered, entry: Entry) -> Registered {
+    let entered = tokio::task::spawn_blocking(move || entry.leaf.enter(entry.pid)).await;
+    if let Ok(Err(error)) = entered {
+        registered.warnings.push(format!("the tool is not in its cgroup: {error}"));
+    }
+    registered
 }
 
 /// Waits for a descriptor; for ever where there is none.

@@ -27,6 +27,8 @@ const READ_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct Caller {
     /// User id, from the connection.
     pub(super) uid: u32,
+    /// Process id, from the connection; `None` where it is not of this pid namespace.
+    pub(super) pid: Option<u32>,
 }
 
 impl Caller {
@@ -79,8 +81,10 @@ async fn turn_away(mut stream: UnixStream) -> std::io::Result<()> {
 
 /// Answers one client until it hangs up.
 async fn attend(stream: UnixStream, questions: mpsc::Sender<Question>) -> std::io::Result<()> {
+    let peer = stream.peer_cred()?;
     let caller = Caller {
-        uid: stream.peer_cred()?.uid(),
+        uid: peer.uid(),
+        pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0),
     };
     let (reader, mut writer) = stream.into_split();
     let mut lines = Lines::new(reader, MAX_REQUEST_BYTES);

@@ -46,7 +46,7 @@ pub(super) struct Arguments {
         default_value = "/sys/fs/bpf/resmgr"
     )]
     pin_dir: PathBuf,
-    /// Cgroup under which tools get leaves of their own [default: the root of cgroup v2].
+    /// Cgroup under which tools get leaves of their own [default: resmgr under the root of cgroup v2].
     #[arg(long, value_name = "DIR", env = "RESMGR_CGROUP_ROOT")]
     cgroup_root: Option<PathBuf>,
     /// Undo everything on exit.
@@ -58,6 +58,12 @@ pub(super) struct Arguments {
     /// Go by events alone, after one sweep at the start.
     #[arg(long)]
     no_sweep: bool,
+    /// Whose events are counted: those of tools' processes, or of every process; all with --no-sweep.
+    #[arg(long, value_enum, value_name = "WHOSE", env = "RESMGR_TRACK", default_value = "tools")]
+    track: Track,
+    /// Detach the programs that an earlier agent left, forget what they counted, and end.
+    #[arg(long, conflicts_with_all = ["ephemeral", "status"])]
+    release: bool,
     /// What to log: error, warn, info, debug or trace, or a list like `info,resmgr::kernel=debug`.
     #[arg(long, value_name = "LEVEL", env = "RESMGR_LOG", default_value = "info")]
     log: String,
@@ -70,6 +76,12 @@ pub(super) struct Arguments {
     /// Read the kernel's type information from this file.
     #[arg(long, value_name = "FILE", env = "RESMGR_BTF")]
     btf: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Track {
+    Tools,
+    All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -99,6 +111,8 @@ impl Arguments {
             cgroup_root: self.cgroup_root.clone(),
             ephemeral: self.ephemeral,
             no_sweep: self.no_sweep,
+            track_all: self.track == Track::All,
+            rules: config.rules,
             sweep_interval: config.sweep_interval,
             max_processes: config.max_processes,
             ring_bytes: config.ring_bytes,
@@ -111,6 +125,9 @@ impl Arguments {
 /// Runs the agent in the foreground.
 pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     start_log(&arguments.log)?;
+    if arguments.release {
+        return Ok(agent::release(&arguments.pin_dir)?);
+    }
     let options = arguments.options(socket.to_owned())?;
     let show = arguments.status;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,7 +1,9 @@
 //! The command line: a file per subcommand. Results go to standard output, everything else to standard error.
 
 mod agent;
+mod attach;
 mod doctor;
+mod exec;
 mod failure;
 mod output;
 mod status;
@@ -32,6 +34,10 @@ enum Command {
     Agent(agent::Arguments),
     /// Show what is used now.
     Status(status::Arguments),
+    /// Run a command as a tool: its processes are tracked together, from its first instruction on.
+    Exec(exec::Arguments),
+    /// Make processes that run already a tool.
+    Attach(attach::Arguments),
     /// Show what this host offers, and what follows from what it lacks.
     Doctor(doctor::Arguments),
 }
@@ -40,6 +46,9 @@ enum Command {
 pub fn main() -> ExitCode {
     let Arguments { socket, command } = Arguments::parse();
     let done = match command {
+        // Ends as the command ends.
+        Command::Exec(arguments) => return exec::run(&arguments, &socket),
+        Command::Attach(arguments) => attach::run(&arguments, &socket),
         Command::Agent(arguments) => agent::run(&arguments, &socket),
         Command::Status(arguments) => status::run(&arguments, &socket),
         Command::Doctor(arguments) => doctor::run(&arguments),

@@ -2,12 +2,16 @@
 
 use serde::Deserialize;
 
+use super::rules::RuleTable;
+
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FileConfig {
     /// The table `[agent]`.
     pub agent: AgentTable,
+    /// The tables `[[rule]]`.
+    pub rule: Vec<RuleTable>,
 }
 
 /// The table `[agent]`.

@@ -2,6 +2,7 @@
 //! is text any more. Reads no clock and nothing of the kernel.
 
 mod file;
+mod rules;
 mod units;
 
 use std::{
@@ -11,10 +12,11 @@ use std::{
 };
 
 pub use file::FileConfig;
+pub use rules::{Executed, Rule};
 pub use units::{UnitError, parse_duration};
 
 /// The configuration as meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Time between sweeps.
     pub sweep_interval: Duration,
@@ -22,6 +24,8 @@ pub struct Config {
     pub max_processes: u32,
     /// Bytes of the event ring.
     pub ring_bytes: u32,
+    /// Which processes are tools without having been registered; the first that matches decides.
+    pub rules: Vec<Rule>,
 }
 
 impl Default for Config {
@@ -30,6 +34,7 @@ impl Default for Config {
             sweep_interval: Duration::from_secs(1),
             max_processes: 32_768,
             ring_bytes: 1 << 20,
+            rules: Vec::new(),
         }
     }
 }
@@ -102,6 +107,11 @@ impl Config {
                     ),
                 });
             }
+        }
+        if !file.rule.is_empty() {
+            let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+            let rules = file.rule.iter().map(|table| Rule::from_table(table, &users));
+            config.rules = rules.collect::<Result<_, _>>()?;
         }
         Ok(config)
     }

@@ -7,11 +7,11 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader, Endianness,
-    programs::{CgroupAttachMode, Program, ProgramError},
+    programs::{CgroupAttachMode, Program, ProgramError, links::FdLink},
 };
 use resmgr_common::{Layout, names};
 
-use super::{Hook, HookKind, HostFacts, KernelError, LoadOptions, btf::Types, layout};
+use super::{Hook, HookKind, HostFacts, KernelError, LoadOptions, btf::Types, layout, pins::Pins};
 
 /// Lines of the verifier's log that an error shows.
 const LOG_LINES: usize = 12;
@@ -34,11 +34,28 @@ pub(super) fn read_types(facts: &HostFacts) -> Result<(Layout, Btf), KernelError
     Ok((layout, btf))
 }
 
-pub(super) fn load_object(layout: &Layout, btf: &Btf, options: &LoadOptions) -> Result<Ebpf, KernelError> {
+/// Creates the maps, or opens them where they are pinned, and makes the programs ready to be loaded as a generation.
+pub(super) fn load_object(
+    layout: &Layout,
+    btf: &Btf,
+    options: &LoadOptions,
+    pins: Option<&Pins>,
+    generation: u32,
+) -> Result<Ebpf, KernelError> {
     let origin = options.object.origin();
-    EbpfLoader::new()
+    let track_all = u32::from(options.track_all);
+    let mut loader = EbpfLoader::new();
+    if let Some(pins) = pins {
+        pins.make_folder()?;
+        for name in names::KEPT_MAPS {
+            loader.map_pin_path(name, pins.map(name));
+        }
+    }
+    loader
         .btf(Some(btf))
         .override_global(names::LAYOUT, bytemuck::bytes_of(layout), true)
+        .override_global(names::TRACK_ALL, &track_all, true)
+        .override_global(names::GENERATION, &generation, true)
         .map_max_entries(names::COUNTERS, options.max_processes)
         .map_max_entries(names::WANTED, options.max_processes)
         .map_max_entries(names::CPU_BASES, layout.cpus)
@@ -56,27 +73,42 @@ pub(super) fn load_object(layout: &Layout, btf: &Btf, options: &LoadOptions) -> 
         })
 }
 
-/// Loads a program if this is its first hook, and attaches it.
-pub(super) fn attach_hook(program: &mut Program, hook: Hook, btf: &Btf, facts: &HostFacts) -> Result<(), ProgramError> {
+/// Loads a program if this is its first hook, and attaches it. Returns the link where `to_pin` asks for it and the kernel
+/// has links for such hooks; else the program keeps it.
+pub(super) fn attach_hook(
+    program: &mut Program,
+    hook: Hook,
+    btf: &Btf,
+    facts: &HostFacts,
+    to_pin: bool,
+) -> Result<Option<FdLink>, ProgramError> {
     match (hook.kind, program) {
         (HookKind::Typed, Program::BtfTracePoint(program)) => {
-            program.load(hook.name, btf)?;
-            program.attach()?;
+            if program.fd().is_err() {
+                program.load(hook.name, btf)?;
+            }
+            let link = program.attach()?;
+            Ok(if to_pin { Some(program.take_link(link)?.into()) } else { None })
         }
         (HookKind::Syscall, Program::TracePoint(program)) => {
             if program.fd().is_err() {
                 program.load()?;
             }
-            program.attach("syscalls", hook.name)?;
+            let link = program.attach("syscalls", hook.name)?;
+            if !to_pin {
+                return Ok(None);
+            }
+            // Asking for a link that the kernel does not have (before 5.15) detaches the program.
+            Ok(program.take_link(link)?.try_into().ok())
         }
         (HookKind::SocketRelease, Program::CgroupSock(program)) => {
             let root = facts.cgroup2.as_deref().unwrap_or(Path::new("/sys/fs/cgroup"));
             program.load()?;
-            program.attach(File::open(root)?, CgroupAttachMode::Single)?;
+            let link = program.attach(File::open(root)?, CgroupAttachMode::Single)?;
+            Ok(if to_pin { program.take_link(link)?.try_into().ok() } else { None })
         }
-        _ => return Err(ProgramError::UnexpectedProgramType),
+        _ => Err(ProgramError::UnexpectedProgramType),
     }
-    Ok(())
 }
 
 /// Why a program was not loaded: the verifier's last words where it spoke.

@@ -4,10 +4,13 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
 };
-use resmgr_common::{Correction, Loss, ProcessCounters, SweepFacts, names};
+use resmgr_common::{Correction, Loss, Owner, ProcessCounters, SweepFacts, names};
 
 use super::{KernelError, wire::Wire};
-use crate::model::Losses;
+use crate::model::{Losses, MapUse};
+
+/// Connections that can be known at a time.
+const MAX_SOCKETS: u32 = 65_536;
 
 /// The maps, taken out of the loaded object.
 pub(super) struct Maps {
@@ -15,11 +18,13 @@ pub(super) struct Maps {
     counters: HashMap<MapData, u32, Wire<ProcessCounters>>,
     wanted: HashMap<MapData, u32, u8>,
     corrections: HashMap<MapData, u32, Wire<Correction>>,
+    sockets: HashMap<MapData, u64, Wire<Owner>>,
     facts: Array<MapData, Wire<SweepFacts>>,
+    active: Array<MapData, u32>,
     losses: PerCpuArray<MapData, u64>,
 }
 
-fn failed(operation: &'static str, map: &'static str) -> impl Fn(aya::maps::MapError) -> KernelError {
+pub(super) fn failed(operation: &'static str, map: &'static str) -> impl Fn(aya::maps::MapError) -> KernelError {
     move |error| KernelError::Map {
         operation,
         map,
@@ -28,7 +33,7 @@ fn failed(operation: &'static str, map: &'static str) -> impl Fn(aya::maps::MapE
 }
 
 /// Takes a map of a known type out of the object.
-fn take<M>(bpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
+pub(super) fn take<M>(bpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
 where
     M: TryFrom<Map, Error = aya::maps::MapError>,
 {
@@ -48,7 +53,9 @@ impl Maps {
             counters: take(bpf, names::COUNTERS)?,
             wanted: take(bpf, names::WANTED)?,
             corrections: take(bpf, names::CORRECTIONS)?,
+            sockets: take(bpf, names::SOCKETS)?,
             facts: take(bpf, names::FACTS)?,
+            active: take(bpf, names::ACTIVE)?,
             losses: take(bpf, names::LOSSES)?,
         })
     }
@@ -67,6 +74,42 @@ impl Maps {
     /// Tells the programs what they cannot find out themselves.
     pub(super) fn set_facts(&mut self, facts: SweepFacts) -> Result<(), KernelError> {
         self.facts.set(0, Wire(facts), 0).map_err(failed("write", names::FACTS))
+    }
+
+    /// Makes a generation of programs the one that counts: from this store on, and no other.
+    pub(super) fn activate(&mut self, generation: u32) -> Result<(), KernelError> {
+        self.active.set(0, generation, 0).map_err(failed("write", names::ACTIVE))
+    }
+
+    /// Stops counting a process that is in no tool.
+    pub(super) fn dismiss(&mut self, pid: u32, start_ns: u64) {
+        let is_candidate = |counters: Wire<ProcessCounters>| counters.0.start_ns == start_ns && counters.0.tool == 0;
+        if self.counters.get(&pid, 0).is_ok_and(is_candidate) {
+            // One that is gone already is what was asked for.
+            let _ = self.counters.remove(&pid);
+        }
+    }
+
+    /// Forgets the connections of a tool that is no more, so that their ends are not counted for who has its slot next.
+    pub(super) fn forget_sockets(&mut self, slot: u32) {
+        let of_tool = |entry: Result<(u64, Wire<Owner>), _>| entry.ok().filter(|(_, owner)| owner.0.tool == slot);
+        let sockets: Vec<u64> = self.sockets.iter().filter_map(of_tool).map(|(sock, _)| sock).collect();
+        for sock in sockets {
+            let _ = self.sockets.remove(&sock);
+        }
+    }
+
+    /// How full the maps are that fill up with use.
+    pub(super) fn fill(&self, max_processes: u32) -> Vec<MapUse> {
+        let of = |map: &str, entries: usize, max_entries: u32| MapUse {
+            map: map.to_owned(),
+            entries: entries as u64,
+            max_entries: u64::from(max_entries),
+        };
+        vec![
+            of(names::COUNTERS, self.counters.keys().count(), max_processes),
+            of(names::SOCKETS, self.sockets.keys().count(), MAX_SOCKETS),
+        ]
     }
 
     /// Makes a detailed pass visit these processes and no others.
@@ -101,6 +144,7 @@ impl Maps {
             counters_full: total(Loss::CountersFull)?,
             sockets_full: total(Loss::SocketsFull)?,
             pending_full: total(Loss::PendingFull)?,
+            crossings_full: total(Loss::CrossingsFull)?,
         })
     }
 }

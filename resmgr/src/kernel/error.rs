@@ -115,4 +115,22 @@ pub enum KernelError {
         /// Why not.
         message: String,
     },
+    /// A pin could not be made or removed.
+    #[error("{operation} {}: {message}", path.display())]
+    Pin {
+        /// What was done.
+        operation: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        message: String,
+    },
+    /// Something in the folder for pins is not what belongs there.
+    #[error("{} {what}", path.display())]
+    ForeignPin {
+        /// Where.
+        path: PathBuf,
+        /// What it is, and what to do.
+        what: String,
+    },
 }

@@ -60,6 +60,8 @@ pub(super) fn find(types: &Types<'_>, page_shift: u32, cpus: u32) -> Result<Layo
     let socket = Struct::find(types, "socket")?;
     let sock = Struct::find(types, "sock")?;
     let array = Struct::find(types, "bpf_array")?;
+    let binprm = Struct::find(types, "linux_binprm")?;
+    let cgroups = cgroups(types, &task)?;
     let rss = rss(types, &mm)?;
     Ok(Layout {
         task_pid: task.offset("pid")?,
@@ -83,9 +85,14 @@ pub(super) fn find(types: &Types<'_>, page_shift: u32, cpus: u32) -> Result<Layo
         task_real_cred: task.offset("real_cred")?,
         task_comm: task.offset("comm")?,
         task_rss_cached: task.optional("rss_stat.count").unwrap_or(0),
+        task_cgroups: cgroups.task,
+        css_set_default: cgroups.set,
+        cgroup_node: cgroups.cgroup,
+        kernfs_node_id: cgroups.node,
         signal_sum_sched_runtime: signal.offset("sum_sched_runtime")?,
         signal_live: signal.offset("live")?,
         signal_nr_threads: signal.offset("nr_threads")?,
+        signal_maxrss: signal.offset("maxrss")?,
         cred_uid: cred.offset("uid")?,
         cred_euid: cred.offset("euid")?,
         files_fdt: files.offset("fdt")?,
@@ -103,6 +110,9 @@ pub(super) fn find(types: &Types<'_>, page_shift: u32, cpus: u32) -> Result<Layo
         dentry_name: dentry.offset("d_name.name")?,
         mm_total_vm: mm.offset("total_vm")?,
         mm_hiwater_rss: mm.offset("hiwater_rss")?,
+        mm_arg_start: mm.offset("arg_start")?,
+        mm_arg_end: mm.offset("arg_end")?,
+        binprm_filename: binprm.offset("filename")?,
         mm_rss_stat: rss.offset,
         rss_shape: rss.shape as u32,
         rss_stride: rss.stride,
@@ -122,6 +132,27 @@ pub(super) fn find(types: &Types<'_>, page_shift: u32, cpus: u32) -> Result<Layo
         sock_v6_rcv_saddr: sock.optional("__sk_common.skc_v6_rcv_saddr").unwrap_or(0),
         page_shift,
         cpus,
+    })
+}
+
+/// The way from a task to the identity of its cgroup; zeros where the kernel has no control groups.
+#[derive(Default)]
+struct Cgroups {
+    task: u32,
+    set: u32,
+    cgroup: u32,
+    node: u32,
+}
+
+fn cgroups(types: &Types<'_>, task: &Struct<'_, '_>) -> Result<Cgroups, LayoutError> {
+    let Some(at) = task.optional("cgroups") else {
+        return Ok(Cgroups::default());
+    };
+    Ok(Cgroups {
+        task: at,
+        set: Struct::find(types, "css_set")?.offset("dfl_cgrp")?,
+        cgroup: Struct::find(types, "cgroup")?.offset("kn")?,
+        node: Struct::find(types, "kernfs_node")?.offset("id")?,
     })
 }
 

@@ -5,6 +5,7 @@ use std::{
     io,
     net::UdpSocket,
     os::fd::{AsFd, AsRawFd as _, OwnedFd},
+    path::PathBuf,
 };
 
 use aya::{
@@ -16,16 +17,19 @@ use bytes::BytesMut;
 use resmgr_common::{Correction, FileRecord, RecordKind, SweepFacts, names};
 
 use super::{
-    AttachPlan, BpfObject, HookKind, HostFacts, KernelError,
+    AttachPlan, BpfObject, Hook, HookKind, HostFacts, KernelError,
     attach::{attach_hook, chain, load_object, read_types, refused},
     counters::Maps,
     events, files, heap,
+    pins::{self, Generation, Pins},
+    statistics::Statistics,
     sweep::{self, Assembly, FoundInDetail},
+    tools::ToolMaps,
     wire,
 };
 use crate::model::{
-    Capabilities, Drained, EventCounts, FileSample, Losses, MissingHook, ProcessEvent, ProcessId, Source, SourceError,
-    Sweep,
+    Capabilities, Drained, EventCounts, FileSample, Joining, KernelEvent, Losses, MapUse, MissingHook, ProcessId,
+    ProgramCost, Source, SourceError, Sweep, Timestamp, ToolAdjustment, ToolIdentity, ToolLimits, ToolSlot, ToolSums,
 };
 
 /// What to load, and how large.
@@ -37,6 +41,10 @@ pub struct LoadOptions {
     pub max_processes: u32,
     /// Bytes of the event ring: a power of two, and at least a page.
     pub ring_bytes: u32,
+    /// Whether processes of no tool have counters too.
+    pub track_all: bool,
+    /// The folder for pins, under a BPF file system; `None` where nothing is to outlive the agent.
+    pub pin_dir: Option<PathBuf>,
 }
 
 impl Default for LoadOptions {
@@ -45,14 +53,21 @@ impl Default for LoadOptions {
             object: BpfObject::embedded(),
             max_processes: 32_768,
             ring_bytes: 1 << 20,
+            track_all: false,
+            pin_dir: None,
         }
     }
 }
 
-/// The loaded programs. Dropping it detaches them all.
+/// The loaded programs. Dropping it detaches those that are not pinned.
 pub struct Kernel {
     bpf: Ebpf,
     maps: Maps,
+    tools: ToolMaps,
+    facts: SweepFacts,
+    /// Holds the folder for pins locked.
+    _pins: Option<Pins>,
+    statistics: Statistics,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     capabilities: Capabilities,
     /// Room for a sweep's stream, kept between sweeps.
@@ -60,6 +75,7 @@ pub struct Kernel {
     /// Room for a batch of events.
     batch: BytesMut,
     page_bytes: u64,
+    max_processes: u32,
 }
 
 impl Kernel {
@@ -71,27 +87,58 @@ impl Kernel {
             return Err(KernelError::NotRoot);
         }
         let (layout, btf) = read_types(facts)?;
-        let mut bpf = load_object(&layout, &btf, options)?;
+        let fingerprint = fingerprint(&[
+            options.object.bytes(),
+            bytemuck::bytes_of(&layout),
+            &[u8::from(options.track_all)],
+        ]);
+        let pins = options.pin_dir.as_deref().map(Pins::open).transpose()?;
+        let adoption = pins.as_ref().map(|pins| Adoption::decide(pins, fingerprint)).transpose()?;
+        let generation = adoption.as_ref().map_or(0, |adoption| adoption.generation.number);
+        let mut bpf = load_object(&layout, &btf, options, pins.as_ref(), generation)?;
         let logger = EbpfLogger::init(&mut bpf)
             .inspect_err(|error| tracing::warn!(%error, "the programs' own messages are not shown"))
             .ok();
         let maps = Maps::take(&mut bpf)?;
+        let tools = ToolMaps::take(&mut bpf, facts.page_bytes)?;
         let mut kernel = Self {
             bpf,
             maps,
+            tools,
+            facts: SweepFacts::default(),
+            _pins: pins,
+            statistics: Statistics::default(),
             logger,
             capabilities: Capabilities::default(),
             stream: BytesMut::new(),
             batch: BytesMut::new(),
             page_bytes: facts.page_bytes,
+            max_processes: options.max_processes,
         };
         kernel.load_iterator(names::SWEEP_TASKS, "task", &btf)?;
         kernel.load_iterator(names::SWEEP_FILES, "task_file", &btf)?;
         kernel.learn_sockets()?;
-        kernel.attach(AttachPlan::for_host(facts), facts, &btf)?;
+        kernel.attach(AttachPlan::for_host(facts), facts, &btf, adoption.as_ref())?;
+        if let Some(adoption) = adoption {
+            kernel.take_over(&adoption)?;
+        }
         drop(btf);
         heap::trim();
         Ok(kernel)
+    }
+
+    /// Makes this generation the one that counts, and detaches the others: both are attached now, one store decides.
+    fn take_over(&mut self, adoption: &Adoption) -> Result<(), KernelError> {
+        self.maps.activate(adoption.generation.number)?;
+        for generation in &adoption.others {
+            Pins::end(generation)?;
+        }
+        Ok(())
+    }
+
+    /// Removes all pins: detaches the programs, forgets the counts.
+    pub fn release(pin_dir: &std::path::Path) -> Result<(), KernelError> {
+        Pins::open(pin_dir)?.release()
     }
 
     /// A descriptor that becomes readable when the ring holds something urgent.
@@ -161,37 +208,86 @@ impl Kernel {
                 "it does not show this process: run resmgr in the host's pid namespace".to_owned(),
             ));
         }
-        self.maps.set_facts(SweepFacts {
-            socket_operations: operations,
-        })
+        self.facts.socket_operations = operations;
+        self.maps.set_facts(self.facts)
     }
 
-    fn attach(&mut self, plan: AttachPlan, facts: &HostFacts, btf: &Btf) -> Result<(), KernelError> {
+    fn attach(
+        &mut self,
+        plan: AttachPlan,
+        facts: &HostFacts,
+        btf: &Btf,
+        adoption: Option<&Adoption>,
+    ) -> Result<(), KernelError> {
         self.capabilities.hooks_missing = plan.missing;
+        // Learned from the first that the kernel has no link for: no other is tried.
+        let mut syscalls_have_links = true;
         for hook in plan.hooks {
+            let pin = adoption.map(|adoption| adoption.generation.link(&hook));
+            if let Some(pin) = pin.as_ref().filter(|pin| pin.exists()) {
+                self.statistics.follow(pins::program_of(pin)?);
+                self.capabilities.hooks_attached += 1;
+                self.capabilities.hooks_adopted += 1;
+                continue;
+            }
+            let pin = pin.filter(|_| hook.kind != HookKind::Syscall || syscalls_have_links);
             let program = self.program(hook.program)?;
-            match attach_hook(program, hook, btf, facts) {
-                Ok(()) => self.capabilities.hooks_attached += 1,
-                Err(ProgramError::LoadError { io_error, verifier_log }) => {
-                    let error = ProgramError::LoadError { io_error, verifier_log };
-                    return Err(refused(hook.program, error));
+            let mut attached = attach_hook(program, hook, btf, facts, pin.is_some());
+            if pin.is_some() && matches!(attached, Ok(None)) {
+                syscalls_have_links = false;
+                attached = attach_hook(program, hook, btf, facts, false);
+            }
+            match attached {
+                Ok(link) => {
+                    if let Ok(info) = self.program(hook.program)?.info() {
+                        self.statistics.follow(info.id());
+                    }
+                    if let (Some(pin), Some(link)) = (pin, link) {
+                        link.pin(&pin).map_err(|error| KernelError::Pin {
+                            operation: "pin",
+                            path: pin,
+                            message: chain(&error),
+                        })?;
+                        self.capabilities.hooks_pinned += 1;
+                    }
+                    self.capabilities.hooks_attached += 1;
                 }
-                // Sweeps make up for any hook but the switch of tasks, without which there is nothing between them.
-                Err(error) if hook.kind == HookKind::Typed => {
-                    return Err(KernelError::Attach {
-                        program: hook.program.to_owned(),
-                        hook: hook.name.to_owned(),
-                        message: chain(&error),
-                    });
-                }
-                Err(error) => self.capabilities.hooks_missing.push(MissingHook {
+                Err(error) => self.miss(hook, error)?,
+            }
+        }
+        self.capabilities.hooks_pinned += self.capabilities.hooks_adopted;
+        Ok(())
+    }
+
+    /// Goes on without a hook, where that is possible.
+    fn miss(&mut self, hook: Hook, error: ProgramError) -> Result<(), KernelError> {
+        match error {
+            error @ ProgramError::LoadError { .. } => Err(refused(hook.program, error)),
+            // Sweeps make up for any hook but the switch of tasks, without which there is nothing between them.
+            error if hook.kind == HookKind::Typed => Err(KernelError::Attach {
+                program: hook.program.to_owned(),
+                hook: hook.name.to_owned(),
+                message: chain(&error),
+            }),
+            error => {
+                self.capabilities.hooks_missing.push(MissingHook {
                     hook: hook.name.to_owned(),
                     reason: chain(&error),
                     consequence: "its effects are seen by the next sweep only".to_owned(),
-                }),
+                });
+                Ok(())
             }
         }
-        Ok(())
+    }
+
+    /// Tells the programs whether processes wait to be taken into tools.
+    fn tell_adopting(&mut self) -> Result<(), KernelError> {
+        let adopting = u32::from(self.tools.is_adopting());
+        if self.facts.adopting == adopting {
+            return Ok(());
+        }
+        self.facts.adopting = adopting;
+        self.maps.set_facts(self.facts)
     }
 
     fn run_sweep(&mut self) -> Result<Sweep, KernelError> {
@@ -215,6 +311,7 @@ impl Kernel {
             }
         }
         Ok(Sweep {
+            adopted: assembly.adopted(),
             processes: assembly.finish(self.page_bytes),
             bytes,
         })
@@ -248,8 +345,10 @@ impl Source for Kernel {
         &self.capabilities
     }
 
-    fn drain(&mut self, budget: usize, into: &mut Vec<ProcessEvent>) -> Result<Drained, SourceError> {
-        Ok(events::drain(&mut self.maps.ring, budget, &mut self.batch, into))
+    fn drain(&mut self, budget: usize, into: &mut Vec<KernelEvent>) -> Result<Drained, SourceError> {
+        let page_bytes = self.page_bytes;
+        let ring = &mut self.maps.ring;
+        Ok(events::drain(ring, budget, &mut self.batch, &self.tools, page_bytes, into))
     }
 
     fn sweep(&mut self) -> Result<Sweep, SourceError> {
@@ -269,7 +368,7 @@ impl Source for Kernel {
         Ok(samples)
     }
 
-    fn counts(&mut self) -> Result<Vec<(ProcessId, EventCounts)>, SourceError> {
+    fn counts(&mut self) -> Result<Vec<(ProcessId, Option<ToolSlot>, EventCounts)>, SourceError> {
         let counters = self
             .maps
             .counters()
@@ -281,7 +380,7 @@ impl Source for Kernel {
                     pid,
                     start_ns: counters.start_ns,
                 };
-                (id, events::counts(&counters))
+                (id, events::tool(&counters), events::counts(&counters))
             })
             .collect())
     }
@@ -289,6 +388,119 @@ impl Source for Kernel {
     fn losses(&mut self) -> Result<Losses, SourceError> {
         self.maps.losses().map_err(|error| source_error("read losses", &error))
     }
+
+    fn map_use(&mut self) -> Result<Vec<MapUse>, SourceError> {
+        Ok(self.maps.fill(self.max_processes))
+    }
+
+    fn program_cost(&mut self, now: Timestamp) -> ProgramCost {
+        self.statistics.pass(now)
+    }
+
+    fn kept_tools(&mut self) -> Result<Vec<ToolIdentity>, SourceError> {
+        self.tools.kept().map_err(|error| source_error("read tools", &error))
+    }
+
+    fn tool_slots(&self) -> u32 {
+        ToolMaps::SLOTS
+    }
+
+    fn begin_tool(&mut self, tool: &ToolIdentity, limits: &ToolLimits) -> Result<(), SourceError> {
+        self.tools
+            .begin(tool, limits)
+            .map_err(|error| source_error("begin a tool", &error))
+    }
+
+    fn describe_tool(&mut self, tool: &ToolIdentity) -> Result<(), SourceError> {
+        self.tools
+            .describe(tool)
+            .map_err(|error| source_error("describe a tool", &error))
+    }
+
+    fn set_lines(
+        &mut self,
+        slot: ToolSlot,
+        limits: &ToolLimits,
+        adjustment: ToolAdjustment,
+    ) -> Result<(), SourceError> {
+        self.tools
+            .set_lines(slot, limits, adjustment)
+            .map_err(|error| source_error("draw a tool's lines", &error))
+    }
+
+    fn end_tool(&mut self, slot: ToolSlot) -> Result<(), SourceError> {
+        self.maps.forget_sockets(slot.0);
+        self.tools.end(slot).map_err(|error| source_error("end a tool", &error))
+    }
+
+    fn tool_sums(&mut self, slot: ToolSlot) -> Result<ToolSums, SourceError> {
+        self.tools
+            .sums(slot)
+            .map_err(|error| source_error("read a tool's sums", &error))
+    }
+
+    fn join(&mut self, joining: Joining) -> Result<(), SourceError> {
+        let joined = self.tools.join(joining).and_then(|()| self.tell_adopting());
+        joined.map_err(|error| source_error("take a process into a tool", &error))
+    }
+
+    fn unjoin(&mut self, pid: u32) -> Result<(), SourceError> {
+        self.tools.unjoin(pid);
+        self.tell_adopting()
+            .map_err(|error| source_error("leave a process out of a tool", &error))
+    }
+
+    fn set_cgroups(&mut self, cgroups: &[(u64, ToolSlot)]) -> Result<(), SourceError> {
+        let set = self.tools.set_cgroups(cgroups).and_then(|()| self.tell_adopting());
+        set.map_err(|error| source_error("follow cgroups", &error))
+    }
+
+    fn set_matching(&mut self, matching: bool) -> Result<(), SourceError> {
+        self.facts.matching = u32::from(matching);
+        self.maps
+            .set_facts(self.facts)
+            .map_err(|error| source_error("follow rules", &error))
+    }
+
+    fn dismiss(&mut self, process: ProcessId) {
+        self.maps.dismiss(process.pid, process.start_ns);
+    }
+}
+
+/// What is adopted of an earlier agent's programs.
+struct Adoption {
+    /// The generation that is to count: an earlier agent's, or a new one.
+    generation: Generation,
+    /// Those that are to go.
+    others: Vec<Generation>,
+}
+
+impl Adoption {
+    /// The generation that counts is adopted where its programs are these; else a new one takes over from it.
+    fn decide(pins: &Pins, fingerprint: u64) -> Result<Self, KernelError> {
+        let active = pins.active()?;
+        let (mut same, mut others): (Vec<_>, Vec<_>) = pins
+            .generations()?
+            .into_iter()
+            .partition(|generation| (generation.number, generation.fingerprint) == (active, fingerprint));
+        let generation = match same.pop() {
+            Some(generation) => generation,
+            None => {
+                let highest = others.iter().map(|generation| generation.number).max().unwrap_or(0);
+                pins.begin(highest.max(active) + 1, fingerprint)?
+            }
+        };
+        others.append(&mut same);
+        Ok(Self { generation, others })
+    }
+}
+
+/// A number that tells byte strings apart (FNV-1a, 64 bits): which programs a generation's folder holds.
+fn fingerprint(parts: &[&[u8]]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.iter());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 fn source_error(operation: &'static str, error: &KernelError) -> SourceError {

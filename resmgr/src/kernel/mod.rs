@@ -12,10 +12,13 @@ mod layout;
 mod load;
 mod mounts;
 mod object;
+mod pins;
 mod plan;
 mod probe;
 mod readable;
+mod statistics;
 mod sweep;
+mod tools;
 mod wire;
 
 pub use error::KernelError;

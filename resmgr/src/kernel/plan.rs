@@ -39,11 +39,12 @@ pub struct AttachPlan {
 }
 
 /// Without these there is nothing to count by; every kernel since 5.10 has them.
-const TYPED: [(&str, &str); 4] = [
+const TYPED: [(&str, &str); 5] = [
     (names::SCHED_SWITCH, "sched_switch"),
     (names::PROCESS_FORK, "sched_process_fork"),
     (names::PROCESS_EXEC, "sched_process_exec"),
     (names::SOCKET_STATE, "inet_sock_set_state"),
+    (names::MEMORY_COUNTED, "rss_stat"),
 ];
 
 /// Calls by the program that counts them. `FD_RECOUNTED` takes those whose result does not tell what became of the table.

@@ -10,7 +10,7 @@ use bytes::{Buf, BytesMut};
 use resmgr_common::{Correction, RSS_KINDS, RecordHeader, RecordKind, SocketRecord, TaskFlags, TaskRecord};
 
 use super::{KernelError, events, wire};
-use crate::model::{Comm, Memory, ProcessId, ProcessSample, SocketId};
+use crate::model::{AddressSpaceId, Comm, Memory, ProcessId, ProcessSample, SocketId, TableId};
 
 /// Bytes asked for at once; the kernel gives at most 32 KiB a read.
 const READ_BYTES: usize = 64 << 10;
@@ -95,6 +95,7 @@ struct Assembled {
     rss_cached: [i64; RSS_KINDS],
     sockets: Vec<SocketId>,
     table_cut: bool,
+    adopted: bool,
 }
 
 impl Assembly {
@@ -122,11 +123,20 @@ impl Assembly {
         cut.map(|(&pid, _)| pid).collect()
     }
 
+    /// How many processes the sweep took into tools.
+    pub(super) fn adopted(&self) -> u64 {
+        self.processes.values().filter(|process| process.adopted).count() as u64
+    }
+
     /// Puts what a detailed pass found in the place of what the sweep found of a process's tables; returns by how much
     /// events' counts differ from it.
     pub(super) fn complete(&mut self, pid: u32, found: FoundInDetail) -> Option<Correction> {
         let process = self.processes.get_mut(&pid)?;
-        process.tables = vec![(0, found.descriptors.len() as u64)];
+        let mut tables: HashMap<u64, u64> = HashMap::new();
+        for (files, _) in &found.descriptors {
+            *tables.entry(*files).or_default() += 1;
+        }
+        process.tables = tables.into_iter().collect();
         process.sockets = found.sockets.into_iter().collect();
         let counted = process.leader?;
         let missing = |truth: usize, counted: i64| i64::try_from(truth).unwrap_or(i64::MAX) - counted;
@@ -156,6 +166,7 @@ impl Assembled {
             self.tables.push((task.files, task.fds));
         }
         self.table_cut |= has(TaskFlags::TABLE_CUT);
+        self.adopted |= has(TaskFlags::ADOPTED);
         if task.mm != 0 {
             for (sum, cached) in self.rss_cached.iter_mut().zip(task.rss_cached) {
                 *sum += i64::from(cached);
@@ -209,10 +220,14 @@ impl Assembled {
                     .map_or(0, |task| task.peak_rss_pages * page_bytes)
                     .max(resident),
             ),
+            address_space: self.memory.map(|task| AddressSpaceId(task.mm)),
             open_fds: self.tables.iter().map(|&(_, fds)| fds).sum(),
+            tables: self.tables.iter().map(|&(files, fds)| (TableId(files), fds)).collect(),
             connections: self.sockets.len() as u64,
             sockets: self.sockets,
             events: counters_known.then(|| events::counts(&task.counters)),
+            tool: counters_known.then(|| events::tool(&task.counters)).flatten(),
+            cgroup: task.cgroup,
         })
     }
 }

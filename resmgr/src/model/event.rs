@@ -1,6 +1,17 @@
 //! What the kernel told as it happened.
 
-use super::{Comm, EventCounts, ProcessId};
+use super::{Comm, Crossing, EventCounts, ImageEvent, ProcessId, ToolSlot};
+
+/// One thing that the kernel told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KernelEvent {
+    /// A birth, a change of image or a death.
+    Process(ProcessEvent),
+    /// A tool went past a line, or fell back behind it.
+    Crossing(Crossing),
+    /// A process of no tool has executed a program, while there are rules to match.
+    Image(Box<ImageEvent>),
+}
 
 /// What happened to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +41,10 @@ pub struct ProcessEvent {
     pub comm: Comm,
     /// When, in nanoseconds of `CLOCK_MONOTONIC`.
     pub at_ns: u64,
+    /// The tool that it belongs to.
+    pub tool: Option<ToolSlot>,
+    /// Highest resident memory in bytes, known at its end.
+    pub peak_rss_bytes: u64,
     /// What events had counted for it.
     pub counts: EventCounts,
 }

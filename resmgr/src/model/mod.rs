@@ -9,15 +9,23 @@ mod process;
 mod source;
 mod status;
 mod time;
+mod tool;
 mod usage;
 
-pub use event::{ProcessEvent, ProcessEventKind};
+pub use event::{KernelEvent, ProcessEvent, ProcessEventKind};
 pub use files::{Connection, FileKind, FileSample, Protocol, SocketState};
 pub use host::{Drift, EndedTotals, HostTotals};
 pub use limits::{LimitRange, ResourceLimits, ToolLimits};
 pub use pattern::ResourcePattern;
-pub use process::{Comm, EventCounts, EventTimes, Memory, ProcessId, ProcessSample, SocketId, Sweep};
-pub use source::{Capabilities, Drained, Losses, MissingHook, Source, SourceError};
+pub use process::{
+    AddressSpaceId, Comm, EventCounts, EventTimes, Memory, PROC_TICK_NS, ProcessId, ProcessSample, SocketId, Sweep, TableId,
+};
+pub use source::{
+    Capabilities, Drained, Joining, Losses, MapUse, MissingHook, ProgramCost, Source, SourceError, ToolAdjustment,
+};
 pub use status::ResourceStatus;
 pub use time::{Clock, Timestamp};
+pub use tool::{
+    BadToolName, Crossing, ImageEvent, Resource, ToolIdentity, ToolName, ToolOrigin, ToolSlot, ToolSums,
+};
 pub use usage::ResourceUsage;

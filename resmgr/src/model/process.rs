@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::ToolSlot;
+
 /// A process's identity: a thread group id alone may be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessId {
@@ -11,6 +13,16 @@ pub struct ProcessId {
     pub pid: u32,
     /// Start in nanoseconds since boot.
     pub start_ns: u64,
+}
+
+/// Nanoseconds of a tick in which `/proc` gives a process's start (`USER_HZ` is 100 on every architecture here).
+pub const PROC_TICK_NS: u64 = 10_000_000;
+
+impl ProcessId {
+    /// Whether another identity means the same process, where either start may have been rounded down to a tick.
+    pub fn is_same_by_tick(self, other: Self) -> bool {
+        self.pid == other.pid && self.start_ns / PROC_TICK_NS == other.start_ns / PROC_TICK_NS
+    }
 }
 
 /// A command name as the kernel keeps it: up to 15 bytes.
@@ -56,6 +68,14 @@ impl std::ops::AddAssign for Memory {
 /// Identity of a socket while it lives: to be compared, never shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub u64);
+
+/// Identity of a descriptor table while it lives: to be compared, never shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableId(pub u64);
+
+/// Identity of an address space while it lives: to be compared, never shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AddressSpaceId(pub u64);
 
 /// What events have counted for a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,14 +142,22 @@ pub struct ProcessSample {
     pub virtual_bytes: u64,
     /// Highest resident memory in bytes that the kernel has noted, and not less than what is resident now.
     pub peak_rss_bytes: Option<u64>,
+    /// The address space; `None` where it has none any more, or no sweep has seen it.
+    pub address_space: Option<AddressSpaceId>,
     /// Open descriptors, each distinct table of its threads once.
     pub open_fds: u64,
+    /// Those tables, each with its open descriptors, where a sweep has found them.
+    pub tables: Vec<(TableId, u64)>,
     /// Connections: distinct connected sockets that its tables reach.
     pub connections: u64,
     /// Those sockets, where a sweep has found them.
     pub sockets: Vec<SocketId>,
     /// What events had counted, before the sweep corrected it.
     pub events: Option<EventCounts>,
+    /// The tool that it belongs to.
+    pub tool: Option<ToolSlot>,
+    /// Identity of the cgroup (v2) that it is in; 0 where that is not known.
+    pub cgroup: u64,
 }
 
 /// One exact pass over the kernel's own structures.
@@ -139,4 +167,6 @@ pub struct Sweep {
     pub processes: Vec<ProcessSample>,
     /// Bytes that the kernel wrote for it.
     pub bytes: u64,
+    /// Processes that it took into tools.
+    pub adopted: u64,
 }

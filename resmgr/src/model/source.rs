@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventCounts, FileSample, ProcessEvent, ProcessId, Sweep};
+use super::{
+    EventCounts, FileSample, KernelEvent, ProcessId, Sweep, Timestamp, ToolIdentity, ToolLimits, ToolSlot, ToolSums,
+};
 
 /// How often something was lost, since the programs were loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +17,54 @@ pub struct Losses {
     pub sockets_full: u64,
     /// Connects that found the map of calls under way full.
     pub pending_full: u64,
+    /// Crossings that found their map full.
+    pub crossings_full: u64,
+}
+
+/// How full a map of the programs is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapUse {
+    /// Its name.
+    pub map: String,
+    /// Entries in use.
+    pub entries: u64,
+    /// Entries that there is room for.
+    pub max_entries: u64,
+}
+
+/// What the programs themselves cost, by the kernel's own statistics, sampled now and then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramCost {
+    /// Length of the last sample in nanoseconds.
+    pub sampled_ns: u64,
+    /// Time that all programs ran in it, over all CPUs, in nanoseconds.
+    pub run_ns: u64,
+    /// How often a program ran in it.
+    pub runs: u64,
+}
+
+/// A process that is to be taken into a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joining {
+    /// Thread group id.
+    pub pid: u32,
+    /// Its start in nanoseconds since boot, rounded down to whole `tick_ns`.
+    pub start_ns: u64,
+    /// What the start was rounded to.
+    pub tick_ns: u64,
+    /// The tool.
+    pub tool: ToolSlot,
+}
+
+/// What is added to the programs' own sums of a tool before they are compared with its lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToolAdjustment {
+    /// Memory in bytes.
+    pub memory_bytes: i64,
+    /// Open descriptors.
+    pub fds: i64,
+    /// Connections.
+    pub connections: i64,
 }
 
 /// The outcome of draining the ring.
@@ -42,7 +92,11 @@ pub struct MissingHook {
 pub struct Capabilities {
     /// Hooks that are attached.
     pub hooks_attached: u32,
-    /// Hooks that are not.
+    /// Hooks whose programs stay attached when the agent ends.
+    pub hooks_pinned: u32,
+    /// Hooks whose programs an earlier agent attached, which counted on without it.
+    pub hooks_adopted: u32,
+    /// Hooks that are not attached.
     pub hooks_missing: Vec<MissingHook>,
 }
 
@@ -62,7 +116,7 @@ pub trait Source {
     fn capabilities(&self) -> &Capabilities;
 
     /// Takes at most `budget` events, in their order.
-    fn drain(&mut self, budget: usize, into: &mut Vec<ProcessEvent>) -> Result<Drained, SourceError>;
+    fn drain(&mut self, budget: usize, into: &mut Vec<KernelEvent>) -> Result<Drained, SourceError>;
 
     /// Reads the truth of every process, and puts it in the place of what events had estimated.
     fn sweep(&mut self) -> Result<Sweep, SourceError>;
@@ -71,8 +125,55 @@ pub trait Source {
     fn details(&mut self, pids: &[u32]) -> Result<Vec<FileSample>, SourceError>;
 
     /// Reads what events have counted for every process, without a sweep.
-    fn counts(&mut self) -> Result<Vec<(ProcessId, EventCounts)>, SourceError>;
+    fn counts(&mut self) -> Result<Vec<(ProcessId, Option<ToolSlot>, EventCounts)>, SourceError>;
 
     /// How much was lost so far.
     fn losses(&mut self) -> Result<Losses, SourceError>;
+
+    /// How full the maps are.
+    fn map_use(&mut self) -> Result<Vec<MapUse>, SourceError>;
+
+    /// Begins or ends a sample of what the programs cost, where it is time; returns the last whole one.
+    fn program_cost(&mut self, now: Timestamp) -> ProgramCost;
+
+    /// The tools that an earlier agent left.
+    fn kept_tools(&mut self) -> Result<Vec<ToolIdentity>, SourceError>;
+
+    /// Slots for tools: from 1 to less than this.
+    fn tool_slots(&self) -> u32;
+
+    /// Begins a tool in its slot.
+    fn begin_tool(&mut self, tool: &ToolIdentity, limits: &ToolLimits) -> Result<(), SourceError>;
+
+    /// Writes down anew who a tool is.
+    fn describe_tool(&mut self, tool: &ToolIdentity) -> Result<(), SourceError>;
+
+    /// Draws a tool's lines.
+    fn set_lines(
+        &mut self,
+        slot: ToolSlot,
+        limits: &ToolLimits,
+        adjustment: ToolAdjustment,
+    ) -> Result<(), SourceError>;
+
+    /// Ends a tool: its slot is free.
+    fn end_tool(&mut self, slot: ToolSlot) -> Result<(), SourceError>;
+
+    /// What the programs have summed up for a tool.
+    fn tool_sums(&mut self, slot: ToolSlot) -> Result<ToolSums, SourceError>;
+
+    /// Has a process taken into a tool: when it executes a program, or by the next sweep, whichever comes first.
+    fn join(&mut self, joining: Joining) -> Result<(), SourceError>;
+
+    /// Withdraws that.
+    fn unjoin(&mut self, pid: u32) -> Result<(), SourceError>;
+
+    /// The cgroups, by identity, whose processes are to be taken into tools.
+    fn set_cgroups(&mut self, cgroups: &[(u64, ToolSlot)]) -> Result<(), SourceError>;
+
+    /// Whether processes of no tool are to be told of when they execute a program.
+    fn set_matching(&mut self, matching: bool) -> Result<(), SourceError>;
+
+    /// Stops counting a process that matched no rule.
+    fn dismiss(&mut self, process: ProcessId);
 }

@@ -17,7 +17,8 @@ use tokio::{
 };
 
 use super::{
-    FrameError, Lines, MAX_RESPONSE_BYTES, Method, Outcome, Refusal, Request, Response, StatusParams, StatusReport,
+    AttachParams, FrameError, Lines, MAX_RESPONSE_BYTES, Method, Outcome, Refusal, RegisterParams, Registered, Request,
+    Response, StatusParams, StatusReport,
 };
 
 /// How long an answer may take.
@@ -86,6 +87,16 @@ impl Client {
     /// Asks what is used now.
     pub async fn status(&mut self, params: StatusParams) -> Result<StatusReport, ClientError> {
         self.ask(Method::Status(params)).await
+    }
+
+    /// Makes this process a tool's first.
+    pub async fn register(&mut self, params: RegisterParams) -> Result<Registered, ClientError> {
+        self.ask(Method::Register(params)).await
+    }
+
+    /// Makes processes that run already a tool.
+    pub async fn attach(&mut self, params: AttachParams) -> Result<Registered, ClientError> {
+        self.ask(Method::Attach(params)).await
     }
 
     async fn ask<T: DeserializeOwned>(&mut self, method: Method) -> Result<T, ClientError> {

@@ -6,15 +6,17 @@
 mod client;
 mod frame;
 mod status;
+mod tools;
 
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError};
 pub use frame::{FrameError, Lines, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 pub use status::{
-    AgentStatus, DescriptorStatus, ProcessSelection, ProcessStatus, SortKey, StatusParams, StatusReport, ToolStatus,
-    ToolSums,
+    AgentStatus, CrossingStatus, DescriptorStatus, OwnerStatus, PeakStatus, ProcessSelection, ProcessStatus, SortKey,
+    StatusParams, StatusReport, ToolEvents, ToolStatus, ToolSums, ZombieStatus,
 };
+pub use tools::{AttachParams, AttachTarget, RegisterParams, Registered};
 
 /// The version of this language.
 pub const VERSION: u32 = 1;
@@ -28,6 +30,10 @@ pub const STATUS_VERSION: u32 = 1;
 pub enum Method {
     /// What is used now.
     Status(StatusParams),
+    /// The caller becomes a tool's first process.
+    Register(RegisterParams),
+    /// Processes that run already become a tool.
+    Attach(AttachParams),
 }
 
 /// A request with its version.
@@ -77,6 +83,10 @@ pub enum RefusalCode {
     Busy,
     /// There is no such process, or it is not the caller's.
     NotFound,
+    /// The caller may not do that.
+    NotPermitted,
+    /// It cannot be done to what is there: a thread of the kernel, the agent itself, a process of another tool.
+    Conflict,
     /// The agent failed.
     Internal,
 }

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Connection, Drift, EndedTotals, EventCounts, FileKind, HostTotals, Losses, Memory, MissingHook, ResourcePattern,
-    ResourceStatus, ResourceUsage, ToolLimits,
+    Connection, Drift, EndedTotals, EventCounts, FileKind, HostTotals, Losses, MapUse, Memory, MissingHook, ProgramCost,
+    Resource, ResourcePattern, ResourceStatus, ResourceUsage, ToolLimits, ToolName, ToolOrigin,
 };
 
 /// Which processes a report lists.
@@ -43,7 +43,7 @@ pub enum SortKey {
 }
 
 /// What is asked of a status report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StatusParams {
     /// Which processes to list.
@@ -54,6 +54,9 @@ pub struct StatusParams {
     pub limit: usize,
     /// Bring the numbers up to date before answering: by a sweep, or from the counters where there is none.
     pub fresh: bool,
+    /// The tools of this name alone, and of the processes theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<ToolName>,
 }
 
 impl Default for StatusParams {
@@ -63,6 +66,7 @@ impl Default for StatusParams {
             sort: SortKey::default(),
             limit: 20,
             fresh: false,
+            tool: None,
         }
     }
 }
@@ -81,7 +85,7 @@ pub struct StatusReport {
     /// One entry an instance.
     pub tools: Vec<ToolStatus>,
     /// Sums over the instances of a name.
-    pub tools_by_name: BTreeMap<String, ToolSums>,
+    pub tools_by_name: BTreeMap<ToolName, ToolSums>,
     /// The processes asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processes: Option<Vec<ProcessStatus>>,
@@ -120,8 +124,17 @@ pub struct AgentStatus {
     pub drift: Drift,
     /// How far they had drifted at all sweeps together.
     pub drift_total: Drift,
+    /// How full the maps of the programs are.
+    pub maps: Vec<MapUse>,
+    /// What the programs themselves cost, sampled for one interval in sixteen; zeros before the first sample, and where
+    /// the kernel keeps no such statistics.
+    pub programs: ProgramCost,
     /// Hooks attached.
     pub hooks_attached: u32,
+    /// Hooks whose programs go on counting when the agent ends.
+    pub hooks_pinned: u32,
+    /// Hooks whose programs an earlier agent attached: they counted on until this one came.
+    pub hooks_adopted: u32,
     /// Hooks that this kernel lacks, and what follows.
     pub hooks_missing: Vec<MissingHook>,
     /// Processes that ended while it watched.
@@ -132,23 +145,138 @@ pub struct AgentStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToolStatus {
     /// Name.
-    pub name: String,
-    /// Which of the instances of this name.
+    pub name: ToolName,
+    /// Which of the instances; over all names.
     pub instance: u64,
-    /// How close it is to its limits.
+    /// How it came to be.
+    pub origin: ToolOrigin,
+    /// User id of the user whose tool it is.
+    pub uid: u32,
+    /// When it was registered.
+    pub registered_at: DateTime<Utc>,
+    /// Seconds since it ended; null while it goes on.
+    pub ended_s: Option<u64>,
+    /// Process id of its first process; null where it has none.
+    pub root_pid: Option<u32>,
+    /// Who started it; null where that is not known.
+    pub owner: Option<OwnerStatus>,
+    /// The cgroup that it is in or that makes it up.
+    pub cgroup: Option<String>,
+    /// How close it is to its limits: its worst resource.
     pub status: ResourceStatus,
+    /// How close each resource is to its limit.
+    pub levels: BTreeMap<Resource, ResourceStatus>,
     /// What it uses.
     pub usage: ResourceUsage,
     /// Its limits.
     pub limits: ToolLimits,
+    /// CPU time in nanoseconds of all its processes, the ended ones included.
+    pub cpu_time_ns: u64,
+    /// CPU use over the last interval, in cores; null until it has been seen twice.
+    pub cpu_share: Option<f64>,
     /// CPU time of the operation under way, in milliseconds.
     pub operation_cpu_ms: u64,
+    /// Virtual memory in bytes, each address space once.
+    pub virtual_bytes: u64,
+    /// The most that it used.
+    pub peak: PeakStatus,
     /// What has been learned of its use.
     pub pattern: Option<ResourcePattern>,
-    /// Processes now.
+    /// Processes that run now.
     pub process_count: u64,
     /// Processes ever.
     pub processes_total: u64,
+    /// Threads that run now.
+    pub threads: u64,
+    /// Process ids of processes whose parent in the tool has ended.
+    pub orphans: Vec<u32>,
+    /// Processes that have ended and wait for their parents to reap them.
+    pub zombies: Vec<ZombieStatus>,
+    /// Process ids of processes that have left the tool's cgroup.
+    pub escaped: Vec<u32>,
+    /// What events have counted, over all its processes, the ended ones included.
+    pub events: ToolEvents,
+    /// Lines that it went past or fell back behind, the oldest first.
+    pub crossings: Vec<CrossingStatus>,
+    /// Lines that it ever went past.
+    pub crossings_total: u64,
+}
+
+/// Who started a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerStatus {
+    /// Process id.
+    pub pid: u32,
+    /// Command name; null where it has ended.
+    pub comm: Option<String>,
+    /// Whether it still runs.
+    pub alive: bool,
+}
+
+/// The most that a tool used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeakStatus {
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Open descriptors.
+    pub open_fds: u64,
+    /// Connections.
+    pub connections: u64,
+    /// Processes.
+    pub processes: u64,
+    /// Resident memory in bytes of one process, of those that have ended.
+    pub process_rss_bytes: u64,
+}
+
+/// What events have counted for a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolEvents {
+    /// Descriptors that calls have opened.
+    pub fds_opened: u64,
+    /// Descriptors that calls have closed.
+    pub fds_closed: u64,
+    /// Descriptors open now, as events and sweeps have counted them.
+    pub fds_open: i64,
+    /// Outgoing connections that were established.
+    pub connections_made: u64,
+    /// Incoming connections that were accepted.
+    pub connections_accepted: u64,
+    /// Outgoing connections that failed.
+    pub connections_failed: u64,
+    /// Connections open now, as events and sweeps have counted them.
+    pub connections_open: i64,
+    /// Memory in bytes, as the kernel has summed it up.
+    pub memory_bytes: i64,
+    /// CPU time in nanoseconds used while its processes were its.
+    pub cpu_time_ns: u64,
+}
+
+/// A process that has ended and waits for its parent to reap it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZombieStatus {
+    /// Process id.
+    pub pid: u32,
+    /// The parent that has to reap it.
+    pub parent: u32,
+    /// The parent's command name.
+    pub parent_comm: Option<String>,
+}
+
+/// A line that a tool went past, or fell back behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrossingStatus {
+    /// Of which resource.
+    pub resource: Resource,
+    /// Which line.
+    pub level: ResourceStatus,
+    /// Passed, or fallen back.
+    pub risen: bool,
+    /// The use at that time: bytes, milliseconds, or a count.
+    pub value: u64,
+    /// The process that did it.
+    pub pid: u32,
+    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
 }
 
 /// Sums over the instances of a name.
@@ -164,8 +292,10 @@ pub struct ToolSums {
     pub open_fds: u64,
     /// Connections.
     pub connections: u64,
-    /// Processes.
+    /// Processes that run now.
     pub process_count: u64,
+    /// Processes ever.
+    pub processes_total: u64,
 }
 
 /// One process.
@@ -184,7 +314,9 @@ pub struct ProcessStatus {
     /// Command line; null for threads of the kernel and where it could not be read.
     pub command: Option<String>,
     /// The tool that it belongs to.
-    pub tool: Option<String>,
+    pub tool: Option<ToolName>,
+    /// Which of the tool's instances.
+    pub tool_instance: Option<u64>,
     /// Threads alive.
     pub threads: u32,
     /// A thread of the kernel.

@@ -1,11 +1,15 @@
 //! `ResourceTracker`: from events and sweeps to what each process uses. Reads no clock, file or map.
 
-use std::collections::{BTreeMap, HashSet};
+mod tools;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::model::{
-    Drift, EndedTotals, EventCounts, HostTotals, Memory, ProcessEvent, ProcessEventKind, ProcessId, ProcessSample,
-    SocketId, Sweep, Timestamp,
+    Crossing, Drift, EndedTotals, EventCounts, HostTotals, Memory, ProcessEvent, ProcessEventKind, ProcessId,
+    ProcessSample, SocketId, Sweep, Timestamp, ToolSlot,
 };
+
+pub use tools::{Latecomers, ToolPeaks, ToolUse, TrackedTool, Zombie};
 
 /// A process, and what follows from seeing it more than once.
 #[derive(Clone, Debug)]
@@ -16,6 +20,8 @@ pub struct TrackedProcess {
     pub cpu_share: Option<f64>,
     /// When it was last brought up to date.
     pub last_update: Timestamp,
+    /// The parent that it was born to, or had when it was first seen.
+    pub first_ppid: u32,
     /// Where the measurement of its CPU use began: time and CPU time, in nanoseconds.
     measured_from: (u64, u64),
 }
@@ -30,6 +36,9 @@ pub struct ResourceTracker {
     ended: EndedTotals,
     drift: Drift,
     drift_total: Drift,
+    tools: BTreeMap<ToolSlot, TrackedTool>,
+    /// Processes whose tool is decided and not known to the programs yet.
+    decided: HashMap<ProcessId, ToolSlot>,
 }
 
 impl ResourceTracker {
@@ -41,6 +50,56 @@ impl ResourceTracker {
     /// One process.
     pub fn process(&self, pid: u32) -> Option<&TrackedProcess> {
         self.processes.get(&pid)
+    }
+
+    /// The tools, by slot.
+    pub fn tools(&self) -> impl Iterator<Item = &TrackedTool> {
+        self.tools.values()
+    }
+
+    /// One tool.
+    pub fn tool(&self, slot: ToolSlot) -> Option<&TrackedTool> {
+        self.tools.get(&slot)
+    }
+
+    /// One tool, to be brought up to date.
+    pub fn tool_mut(&mut self, slot: ToolSlot) -> Option<&mut TrackedTool> {
+        self.tools.get_mut(&slot)
+    }
+
+    /// Tracks a tool from now on.
+    pub fn begin_tool(&mut self, tool: TrackedTool) {
+        self.tools.insert(tool.identity.slot, tool);
+    }
+
+    /// Tracks a tool no more; returns it as it was last.
+    pub fn end_tool(&mut self, slot: ToolSlot) -> Option<TrackedTool> {
+        self.decided.retain(|_, tool| *tool != slot);
+        for process in self.processes.values_mut() {
+            if process.sample.tool == Some(slot) {
+                process.sample.tool = None;
+            }
+        }
+        self.tools.remove(&slot)
+    }
+
+    /// A process belongs to a tool, although the programs do not know it yet.
+    pub fn decide(&mut self, process: ProcessId, tool: ToolSlot) {
+        self.decided.insert(process, tool);
+        if let Some(known) = self.processes.get_mut(&process.pid)
+            && known.sample.id == process
+        {
+            known.sample.tool = Some(tool);
+        }
+    }
+
+    /// Takes in a crossing.
+    pub fn apply_crossing(&mut self, crossing: Crossing) {
+        if let Some(tool) = self.tools.get_mut(&crossing.slot)
+            && tool.identity.instance == crossing.instance
+        {
+            tool.crossed(crossing);
+        }
     }
 
     /// What has ended.
@@ -88,6 +147,7 @@ impl ResourceTracker {
                 ProcessEventKind::Exit => {
                     self.ended.processes += 1;
                     self.ended.cpu_time_ns += event.counts.cpu_time_ns;
+                    self.apply_latecomer(event);
                     if self
                         .processes
                         .get(&event.id.pid)
@@ -100,6 +160,17 @@ impl ResourceTracker {
         }
     }
 
+    /// A process that ended before the programs knew whose it was is counted for its tool here.
+    fn apply_latecomer(&mut self, event: &ProcessEvent) {
+        if let Some(slot) = self.decided.remove(&event.id)
+            && event.tool.is_none()
+            && let Some(tool) = self.tools.get_mut(&slot)
+        {
+            tool.latecomers.processes += 1;
+            tool.latecomers.cpu_ns += event.counts.cpu_time_ns;
+        }
+    }
+
     fn apply_birth_or_exec(&mut self, event: &ProcessEvent, now: Timestamp) {
         match self.processes.get_mut(&event.id.pid) {
             Some(known) if known.sample.id == event.id => {
@@ -107,6 +178,7 @@ impl ResourceTracker {
                 known.sample.ppid = event.ppid;
                 known.sample.uid = event.uid;
                 known.sample.euid = event.euid;
+                known.sample.tool = event.tool.or(known.sample.tool);
             }
             _ => {
                 let mut sample = seen_by_events(event.id, &event.counts);
@@ -114,6 +186,15 @@ impl ResourceTracker {
                 sample.ppid = event.ppid;
                 sample.uid = event.uid;
                 sample.euid = event.euid;
+                sample.tool = event.tool;
+                // What a process forks while its tool is decided only here is the tool's as well.
+                if event.tool.is_none()
+                    && let Some(parent) = self.processes.get(&event.ppid)
+                    && let Some(&slot) = self.decided.get(&parent.sample.id)
+                {
+                    sample.tool = Some(slot);
+                    self.decided.insert(event.id, slot);
+                }
                 self.insert(sample, None, now);
             }
         }
@@ -128,6 +209,7 @@ impl ResourceTracker {
         let process = TrackedProcess {
             cpu_share,
             last_update: now,
+            first_ppid: known.map_or(sample.ppid, |known| known.first_ppid),
             measured_from,
             sample,
         };
@@ -144,19 +226,74 @@ impl ResourceTracker {
                 add_drift(&mut self.drift, &known.sample, &sample);
                 // A thread that ended while the sweep went on may be missing from it: the sum never falls.
                 sample.cpu_ns = sample.cpu_ns.max(known.sample.cpu_ns);
+                // One that waits to be reaped has no counters any more, but is still its tool's.
+                if sample.tool.is_none() && (sample.zombie || self.decided.contains_key(&sample.id)) {
+                    sample.tool = known.sample.tool;
+                }
+            }
+            if sample.events.is_some() && sample.tool.is_some() {
+                self.decided.remove(&sample.id);
             }
             self.insert(sample, known, now);
         }
+        self.inherit();
+        self.sum_up_tools();
         self.drift_total.cpu_time_ns += self.drift.cpu_time_ns;
         self.drift_total.virtual_bytes += self.drift.virtual_bytes;
         self.drift_total.fds += self.drift.fds;
         self.drift_total.connections += self.drift.connections;
     }
 
+    /// A process for which the map of counters had no room belongs to its parent's tool.
+    fn inherit(&mut self) {
+        let homeless = |process: &&TrackedProcess| {
+            let sample = &process.sample;
+            sample.tool.is_none() && sample.events.is_none() && !sample.kernel_thread && !sample.zombie
+        };
+        if self.tools.is_empty() {
+            return;
+        }
+        // Once for each generation that has none.
+        loop {
+            let of_parent = |process: &TrackedProcess| {
+                let parent = self.processes.get(&process.sample.ppid)?;
+                Some((process.sample.id.pid, parent.sample.tool?))
+            };
+            let found: Vec<(u32, ToolSlot)> = self.processes.values().filter(homeless).filter_map(of_parent).collect();
+            if found.is_empty() {
+                return;
+            }
+            for (pid, slot) in found {
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.sample.tool = Some(slot);
+                }
+            }
+        }
+    }
+
+    /// Sums up what each tool's processes use together.
+    fn sum_up_tools(&mut self) {
+        if self.tools.is_empty() {
+            return;
+        }
+        let mut sums: HashMap<ToolSlot, tools::Summing> = HashMap::new();
+        for process in self.processes.values() {
+            if let Some(slot) = process.sample.tool {
+                sums.entry(slot).or_default().add(process);
+            }
+        }
+        for (slot, tool) in &mut self.tools {
+            let summing = sums.remove(slot).unwrap_or_default();
+            let usage = summing.finish(&tool.identity, &tool.leaf, &self.processes);
+            tool.used(usage);
+        }
+    }
+
     /// Takes in what events have counted, where there is no sweep.
-    pub fn apply_counts(&mut self, counts: Vec<(ProcessId, EventCounts)>, now: Timestamp) {
-        for (id, counts) in counts {
-            let fresh = seen_by_events(id, &counts);
+    pub fn apply_counts(&mut self, counts: Vec<(ProcessId, Option<ToolSlot>, EventCounts)>, now: Timestamp) {
+        for (id, tool, counts) in counts {
+            let mut fresh = seen_by_events(id, &counts);
+            fresh.tool = tool;
             let known = self.processes.remove(&id.pid).filter(|known| known.sample.id == id);
             let sample = match &known {
                 Some(known) => ProcessSample {
@@ -164,12 +301,14 @@ impl ResourceTracker {
                     ppid: known.sample.ppid,
                     uid: known.sample.uid,
                     euid: known.sample.euid,
+                    tool: fresh.tool.or(known.sample.tool),
                     ..fresh
                 },
                 None => fresh,
             };
             self.insert(sample, known.as_ref(), now);
         }
+        self.sum_up_tools();
     }
 }
 
@@ -188,10 +327,14 @@ fn seen_by_events(id: ProcessId, counts: &EventCounts) -> ProcessSample {
         memory: None::<Memory>,
         virtual_bytes: counts.virtual_bytes,
         peak_rss_bytes: None,
+        address_space: None,
         open_fds: counts.fds_open,
+        tables: Vec::new(),
         connections: counts.connections_open,
         sockets: Vec::new(),
         events: Some(*counts),
+        tool: None,
+        cgroup: 0,
     }
 }
 

@@ -1,9 +1,18 @@
 //! `EnhancedResourceManager`: the library's face. Drives a source and keeps what it told; reads no clock of its own.
 
+mod tools;
+
+use std::collections::{HashSet, VecDeque};
+
 use crate::{
-    model::{Capabilities, Clock, Drained, FileSample, Losses, ResourceUsage, Source, SourceError, Timestamp},
-    track::ResourceTracker,
+    model::{
+        Capabilities, Clock, Drained, FileSample, ImageEvent, KernelEvent, Losses, MapUse, ProcessId, ProgramCost, ResourceUsage,
+        Source, SourceError, Timestamp, ToolSlot,
+    },
+    track::{ResourceTracker, TrackedTool},
 };
+
+pub use tools::{NewTool, ToolError};
 
 /// Events taken from the ring before anything else gets a turn.
 const EVENT_BUDGET: usize = 4096;
@@ -19,6 +28,8 @@ pub struct SweepCost {
     pub last_ns: u64,
     /// Bytes that the kernel wrote for the last one.
     pub last_bytes: u64,
+    /// Processes that sweeps have taken into tools.
+    pub adopted: u64,
 }
 
 /// Resource tracking for a host.
@@ -28,7 +39,13 @@ pub struct EnhancedResourceManager<S> {
     sweeping: bool,
     cost: SweepCost,
     refreshed: Option<Timestamp>,
-    events: Vec<crate::model::ProcessEvent>,
+    events: Vec<KernelEvent>,
+    /// What was executed by processes of no tool, and waits for rules to be matched with it.
+    images: Vec<ImageEvent>,
+    /// Tools that have ended, the latest last.
+    ended_tools: VecDeque<TrackedTool>,
+    next_instance: u64,
+    program_cost: ProgramCost,
 }
 
 impl<S: Source> EnhancedResourceManager<S> {
@@ -41,12 +58,21 @@ impl<S: Source> EnhancedResourceManager<S> {
             cost: SweepCost::default(),
             refreshed: None,
             events: Vec::new(),
+            images: Vec::new(),
+            ended_tools: VecDeque::new(),
+            next_instance: 1,
+            program_cost: ProgramCost::default(),
         }
     }
 
     /// What is known of every process.
     pub fn tracker(&self) -> &ResourceTracker {
         &self.tracker
+    }
+
+    /// One tool, to be brought up to date.
+    pub fn tool_mut(&mut self, slot: ToolSlot) -> Option<&mut TrackedTool> {
+        self.tracker.tool_mut(slot)
     }
 
     /// The source.
@@ -84,35 +110,88 @@ impl<S: Source> EnhancedResourceManager<S> {
         self.source.losses()
     }
 
+    /// How full the maps of the programs are.
+    pub fn map_use(&mut self) -> Result<Vec<MapUse>, SourceError> {
+        self.source.map_use()
+    }
+
     /// Takes in a batch of events; what is left over waits for the next call, so that a storm starves nothing.
     pub fn drain(&mut self, clock: &impl Clock) -> Result<Drained, SourceError> {
         self.events.clear();
         let outcome = self.source.drain(EVENT_BUDGET, &mut self.events)?;
-        self.tracker.apply_events(&self.events, clock.now());
+        let now = clock.now();
+        for event in self.events.drain(..) {
+            match event {
+                KernelEvent::Process(event) => self.tracker.apply_events(&[event], now),
+                KernelEvent::Crossing(crossing) => self.tracker.apply_crossing(crossing),
+                KernelEvent::Image(image) => {
+                    self.tracker.apply_events(&[image.event], now);
+                    self.images.push(*image);
+                }
+            }
+        }
         Ok(outcome)
+    }
+
+    /// What processes of no tool have executed since the last time that this was asked.
+    pub fn take_images(&mut self) -> Vec<ImageEvent> {
+        std::mem::take(&mut self.images)
+    }
+
+    /// What the programs cost in the last sample.
+    pub fn program_cost(&self) -> ProgramCost {
+        self.program_cost
     }
 
     /// Brings everything up to date: by a sweep, or by reading the counters where there is none. The first time is a
     /// sweep in either case: what ran before has no counters until then.
     pub fn refresh(&mut self, clock: &impl Clock) -> Result<(), SourceError> {
+        self.pass(clock, self.sweeping || self.refreshed.is_none())
+    }
+
+    /// Brings everything up to date, by a sweep or by the counters alone.
+    fn pass(&mut self, clock: &impl Clock, sweep: bool) -> Result<(), SourceError> {
         self.drain(clock)?;
         let began = clock.now();
-        if self.sweeping || self.refreshed.is_none() {
+        // Before the sweep: a process that ends in between is in neither sum for a moment, not in both for ever.
+        self.read_sums()?;
+        if sweep {
             let sweep = self.source.sweep().inspect_err(|_| self.cost.failed += 1)?;
-            let bytes = sweep.bytes;
+            let (bytes, adopted) = (sweep.bytes, sweep.adopted);
             self.tracker.apply_sweep(sweep, clock.now());
             self.cost = SweepCost {
                 sweeps: self.cost.sweeps + 1,
                 failed: self.cost.failed,
                 last_ns: clock.now().monotonic_ns - began.monotonic_ns,
                 last_bytes: bytes,
+                adopted: self.cost.adopted + adopted,
             };
         } else {
             let counts = self.source.counts()?;
             self.tracker.apply_counts(counts, clock.now());
         }
-        self.refreshed = Some(clock.now());
-        Ok(())
+        let now = clock.now();
+        self.refreshed = Some(now);
+        self.program_cost = self.source.program_cost(now);
+        self.adjust_sums()
+    }
+
+    /// What a tool uses, with its descriptors and connections in detail.
+    pub fn tool_usage(&mut self, tool: &TrackedTool) -> Result<ResourceUsage, SourceError> {
+        let ids: HashSet<ProcessId> = tool
+            .usage
+            .pids
+            .iter()
+            .filter_map(|&pid| self.tracker.process(pid))
+            .map(|process| process.sample.id)
+            .collect();
+        let pids: Vec<u32> = ids.iter().map(|id| id.pid).collect();
+        let mut files = self.source.details(&pids)?;
+        files.retain(|file| ids.contains(&file.id));
+        files.sort_unstable_by_key(|file| (file.id, file.fd));
+        let mut usage = ResourceUsage::from_parts(tool.usage.memory, tool.usage.cpu_ns, &files);
+        usage.memory_bytes = usize::try_from(tool.memory_bytes()).unwrap_or(usize::MAX);
+        Ok(usage)
     }
 
     /// What one process uses, with its descriptors and connections in detail; `None` where there is no such process.

@@ -1,5 +1,7 @@
 //! `resmgr status`: asks the agent, and shows its report as a table or as JSON.
 
+mod tools;
+
 use std::{path::Path, time::Duration};
 
 use clap::{Args, ValueEnum};
@@ -8,13 +10,16 @@ use super::{Failure, failure::Code, output};
 use crate::{
     config::parse_duration,
     export::{Align, Column, Table, bytes, cores, count, duration},
-    model::{Connection, FileKind},
+    model::{Connection, FileKind, ToolName},
     protocol::{Client, ProcessSelection, ProcessStatus, SortKey, StatusParams, StatusReport},
 };
 
 /// Flags of `resmgr status`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    /// The tools of this name alone, with their processes.
+    #[arg(value_name = "TOOL", conflicts_with = "pid")]
+    tool: Option<ToolName>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -66,6 +71,7 @@ impl Arguments {
     /// The processes that use most, as `resmgr agent --status` shows them.
     pub(super) fn overview(watch: Option<Watch>) -> Self {
         Self {
+            tool: None,
             json: false,
             processes: false,
             pid: None,
@@ -96,6 +102,7 @@ impl Arguments {
             sort,
             limit: self.top.unwrap_or(DEFAULT_TOP),
             fresh: self.fresh,
+            tool: self.tool.clone(),
         }
     }
 }
@@ -115,7 +122,7 @@ pub(super) async fn show(socket: &Path, arguments: &Arguments) -> Result<(), Fai
         let lines = if arguments.json {
             vec![serde_json::to_string(&report).map_err(|error| Failure::new(Code::Failed, error))?]
         } else {
-            render(&report, arguments.pid.is_some(), width)
+            render(&report, arguments, width)
         };
         let Some(Watch(interval)) = arguments.watch else {
             return Ok(output::print(&lines)?);
@@ -129,8 +136,12 @@ pub(super) async fn show(socket: &Path, arguments: &Arguments) -> Result<(), Fai
     }
 }
 
-fn render(report: &StatusReport, detailed: bool, width: Option<usize>) -> Vec<String> {
+fn render(report: &StatusReport, arguments: &Arguments, width: Option<usize>) -> Vec<String> {
     let mut lines = vec![summary(report), cost(report), String::new()];
+    let detailed = arguments.pid.is_some();
+    if !detailed {
+        lines.extend(tools::render(&report.tools, arguments.tool.as_ref(), width));
+    }
     let processes = report.processes.as_deref().unwrap_or_default();
     lines.extend(process_table(processes).lines(width));
     if let (true, Some(process)) = (detailed, processes.first()) {

@@ -1,0 +1,137 @@
+//! The tools in a status report.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    agent::{proc, server::Caller},
+    manager::EnhancedResourceManager,
+    model::{Resource, ResourceUsage, Source, SourceError, Timestamp, ToolName},
+    protocol::{
+        CrossingStatus, OwnerStatus, PeakStatus, StatusParams, ToolEvents, ToolStatus, ToolSums, ZombieStatus,
+    },
+    track::{ResourceTracker, TrackedTool},
+};
+
+/// The tools that a caller may see and asks for: those that go on, then those that have ended, the latest last.
+pub(super) fn list<S: Source>(
+    manager: &mut EnhancedResourceManager<S>,
+    params: &StatusParams,
+    caller: Caller,
+    now: Timestamp,
+) -> Result<Vec<ToolStatus>, SourceError> {
+    let is_shown = |tool: &&TrackedTool| {
+        let identity = &tool.identity;
+        (caller.is_root() || identity.uid == caller.uid)
+            && params.tool.as_ref().is_none_or(|name| *name == identity.name)
+    };
+    let running: Vec<TrackedTool> = manager.tracker().tools().filter(is_shown).cloned().collect();
+    let ended: Vec<TrackedTool> = manager.ended_tools().filter(is_shown).cloned().collect();
+    let mut shown = Vec::new();
+    for tool in running {
+        let usage = manager.tool_usage(&tool)?;
+        shown.push(describe(&tool, usage, manager.tracker(), now));
+    }
+    for tool in ended {
+        let usage = ResourceUsage::from_parts(None, tool.usage.cpu_ns, &[]);
+        shown.push(describe(&tool, usage, manager.tracker(), now));
+    }
+    Ok(shown)
+}
+
+/// Sums over the instances of each name that go on.
+pub(super) fn by_name(tools: &[ToolStatus]) -> BTreeMap<ToolName, ToolSums> {
+    let mut sums: BTreeMap<ToolName, ToolSums> = BTreeMap::new();
+    for tool in tools.iter().filter(|tool| tool.ended_s.is_none()) {
+        let sum = sums.entry(tool.name.clone()).or_default();
+        sum.instances += 1;
+        sum.memory_bytes += tool.usage.memory_bytes as u64;
+        sum.cpu_time_ms += tool.usage.cpu_time_ms;
+        sum.open_fds += tool.usage.file_handles.len() as u64;
+        sum.connections += tool.usage.network_connections.len() as u64;
+        sum.process_count += tool.process_count;
+        sum.processes_total += tool.processes_total;
+    }
+    sums
+}
+
+fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker, now: Timestamp) -> ToolStatus {
+    let identity = &tool.identity;
+    let used = &tool.usage;
+    let comm = |pid: u32| tracker.process(pid).map(|process| process.sample.comm.to_string());
+    let owner = identity.owner.map(|owner| {
+        let alive = proc::is_alive(owner);
+        OwnerStatus {
+            pid: owner.pid,
+            comm: comm(owner.pid).filter(|_| alive),
+            alive,
+        }
+    });
+    let registered_ns = i64::try_from(identity.registered_unix_ns).unwrap_or(i64::MAX);
+    ToolStatus {
+        name: identity.name.clone(),
+        instance: identity.instance,
+        origin: identity.origin,
+        uid: identity.uid,
+        registered_at: chrono::DateTime::from_timestamp_nanos(registered_ns),
+        ended_s: tool
+            .ended_at_ns
+            .map(|ended| now.monotonic_ns.saturating_sub(ended) / 1_000_000_000),
+        root_pid: identity.root.map(|root| root.pid),
+        owner,
+        cgroup: identity.cgroup.as_ref().map(|path| path.display().to_string()),
+        status: tool.status(),
+        levels: Resource::ALL.map(|resource| (resource, tool.level(resource))).into(),
+        usage,
+        limits: tool.limits,
+        cpu_time_ns: used.cpu_ns,
+        cpu_share: used.cpu_share,
+        operation_cpu_ms: tool.value(Resource::Cpu),
+        virtual_bytes: used.virtual_bytes,
+        peak: PeakStatus {
+            memory_bytes: tool.peaks.memory_bytes,
+            open_fds: tool.peaks.open_fds,
+            connections: tool.peaks.connections,
+            processes: tool.peaks.processes,
+            process_rss_bytes: tool.sums.process_peak_rss_bytes,
+        },
+        pattern: None,
+        process_count: used.processes,
+        processes_total: tool.processes_total(),
+        threads: used.threads,
+        orphans: used.orphans.clone(),
+        zombies: used
+            .zombies
+            .iter()
+            .map(|zombie| ZombieStatus {
+                pid: zombie.pid,
+                parent: zombie.ppid,
+                parent_comm: comm(zombie.ppid),
+            })
+            .collect(),
+        escaped: used.escaped.clone(),
+        events: ToolEvents {
+            fds_opened: tool.sums.fds_opened,
+            fds_closed: tool.sums.fds_closed,
+            fds_open: tool.sums.fds_open,
+            connections_made: tool.sums.connections_made,
+            connections_accepted: tool.sums.connections_accepted,
+            connections_failed: tool.sums.connections_failed,
+            connections_open: tool.sums.connections_open,
+            memory_bytes: tool.sums.memory_bytes,
+            cpu_time_ns: tool.sums.cpu_ns,
+        },
+        crossings: tool
+            .crossings
+            .iter()
+            .map(|crossing| CrossingStatus {
+                resource: crossing.resource,
+                level: crossing.level,
+                risen: crossing.risen,
+                value: crossing.value,
+                pid: crossing.pid,
+                at_ns: crossing.at_ns,
+            })
+            .collect(),
+        crossings_total: tool.crossings_total,
+    }
+}

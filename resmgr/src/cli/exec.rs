@@ -1,0 +1,136 @@
+//! `resmgr exec`: registers this process with the agent, then becomes the command: same process id, same standard streams,
+//! and the command's own end. Writes nothing to standard output.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use clap::Args;
+
+use crate::{
+    model::ToolName,
+    protocol::{Client, ClientError, RegisterParams, Registered},
+};
+
+/// The command was not to be run without an agent.
+const NOT_MANAGED: u8 = 125;
+/// The command is there and cannot be executed.
+const NOT_EXECUTABLE: u8 = 126;
+/// There is no such command.
+const NOT_FOUND: u8 = 127;
+
+/// Flags of `resmgr exec`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The tool's name [default: the command's].
+    #[arg(long, value_name = "NAME")]
+    tool: Option<ToolName>,
+    /// Do not run the command where it cannot be tracked.
+    #[arg(long)]
+    require: bool,
+    /// A file in which the command (docker run, podman run) writes the identity of the container that it starts: the
+    /// container's processes are the tool's too.
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+impl Arguments {
+    /// The name that was given, or the command's as far as a tool can have it.
+    fn name(&self) -> Option<ToolName> {
+        let of_command = || {
+            let program = Path::new(self.command.first()?).file_name()?.to_string_lossy().into_owned();
+            let fits = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+            let name: String = program.chars().map(fits).take(63).collect();
+            name.trim_start_matches(['.', '_', '-']).parse().ok()
+        };
+        self.tool.clone().or_else(of_command)
+    }
+
+    /// The container's file as the agent has to look for it: it has another current folder.
+    fn cidfile(&self) -> Option<PathBuf> {
+        let path = self.cidfile.as_ref()?;
+        Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+    }
+}
+
+/// Registers, and becomes the command; returns only where that is not possible.
+pub(super) fn run(arguments: &Arguments, socket: &Path) -> ExitCode {
+    match register(arguments, socket) {
+        Ok(registered) => {
+            for warning in registered.warnings {
+                eprintln!("resmgr: {warning}");
+            }
+        }
+        Err(error) if arguments.require => {
+            eprintln!("resmgr: {error}; the command was not run (--require)");
+            return ExitCode::from(NOT_MANAGED);
+        }
+        Err(error) => eprintln!("resmgr: {error}; running the command all the same, untracked"),
+    }
+    let mut words = arguments.command.iter();
+    let program = words.next().cloned().unwrap_or_default();
+    let error = Command::new(&program).args(words).exec();
+    eprintln!("resmgr: run {}: {error}", program.display());
+    ExitCode::from(if error.kind() == io::ErrorKind::NotFound {
+        NOT_FOUND
+    } else {
+        NOT_EXECUTABLE
+    })
+}
+
+/// Why a command runs untracked.
+#[derive(Debug, thiserror::Error)]
+enum Untracked {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{0:?} is no name for a tool: give one with --tool")]
+    NoName(OsString),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+fn register(arguments: &Arguments, socket: &Path) -> Result<Registered, Untracked> {
+    let tool = arguments
+        .name()
+        .ok_or_else(|| Untracked::NoName(arguments.command.first().cloned().unwrap_or_default()))?;
+    let cidfile = arguments.cidfile();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    runtime.block_on(async {
+        let mut client = Client::connect(socket).await?;
+        Ok(client.register(RegisterParams { tool, cidfile }).await?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    //! Names of tools by their commands.
+    use super::*;
+
+    fn named(command: &str) -> Option<String> {
+        let arguments = Arguments {
+            tool: None,
+            require: false,
+            cidfile: None,
+            command: vec![command.into()],
+        };
+        arguments.name().map(String::from)
+    }
+
+    #[test]
+    fn a_tool_is_named_like_its_command_unless_told_otherwise() {
+        assert_eq!(named("/usr/bin/python3.11").as_deref(), Some("python3.11"));
+        assert_eq!(named("./my tool!").as_deref(), Some("my_tool_"));
+        assert_eq!(named("/opt/.hidden").as_deref(), Some("hidden"));
+        assert_eq!(named("/"), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! The tools of a report, as a table; those of one name with what there is to say of each.
+
+use std::time::Duration;
+
+use crate::{
+    export::{Align, Column, Table, bytes, cores, count, duration},
+    model::{Resource, ResourceStatus, ToolName},
+    protocol::{CrossingStatus, ToolStatus},
+};
+
+/// Tools that have ended and are listed, where all are asked for.
+const ENDED_LISTED: usize = 5;
+
+/// The lines for a report's tools; none where it has none.
+pub(super) fn render(tools: &[ToolStatus], asked_for: Option<&ToolName>, width: Option<usize>) -> Vec<String> {
+    if let Some(name) = asked_for
+        && tools.is_empty()
+    {
+        return vec![format!("no tool {name} runs, or has ended lately"), String::new()];
+    }
+    let ended = tools.iter().filter(|tool| tool.ended_s.is_some()).count();
+    let passed_over = if asked_for.is_some() { 0 } else { ended.saturating_sub(ENDED_LISTED) };
+    let mut skipped = 0;
+    let shown: Vec<&ToolStatus> = tools
+        .iter()
+        .filter(|tool| {
+            let skip = tool.ended_s.is_some() && skipped < passed_over;
+            skipped += usize::from(skip);
+            !skip
+        })
+        .collect();
+    if shown.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = table(&shown).lines(width);
+    lines.push(String::new());
+    if asked_for.is_some() {
+        for tool in shown {
+            lines.extend(details(tool));
+            lines.push(String::new());
+        }
+    }
+    lines
+}
+
+fn table(tools: &[&ToolStatus]) -> Table {
+    let right = |heading| Column {
+        heading,
+        align: Align::Right,
+    };
+    let left = |heading| Column {
+        heading,
+        align: Align::Left,
+    };
+    let mut table = Table::new(&[
+        left("TOOL"),
+        right("#"),
+        left("STATUS"),
+        right("PROCS"),
+        right("EVER"),
+        right("MEMORY"),
+        right("CPU%"),
+        right("CPU TIME"),
+        right("FDS"),
+        right("CONNS"),
+    ]);
+    for tool in tools {
+        let of = |value: String, resource: Resource, limit: String| match tool.levels.get(&resource) {
+            Some(ResourceStatus::Normal) | None => value,
+            Some(_) => format!("{value}/{limit}"),
+        };
+        let fds = tool.usage.file_handles.len();
+        let connections = tool.usage.network_connections.len();
+        table.row(vec![
+            tool.name.to_string(),
+            tool.instance.to_string(),
+            status(tool),
+            count(tool.process_count),
+            count(tool.processes_total),
+            of(
+                bytes(tool.usage.memory_bytes as u64),
+                Resource::Memory,
+                bytes(tool.limits.memory.current),
+            ),
+            tool.cpu_share.map_or("-".to_owned(), cores),
+            duration(Duration::from_nanos(tool.cpu_time_ns)),
+            of(fds.to_string(), Resource::Fds, tool.limits.fds.current.to_string()),
+            of(
+                connections.to_string(),
+                Resource::Connections,
+                tool.limits.connections.current.to_string(),
+            ),
+        ]);
+    }
+    table
+}
+
+fn status(tool: &ToolStatus) -> String {
+    match tool.ended_s {
+        Some(seconds) => format!("ended {} ago", duration(Duration::from_secs(seconds))),
+        None => format!("{:?}", tool.status).to_lowercase(),
+    }
+}
+
+fn details(tool: &ToolStatus) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{} (instance {})  by {:?} of user {}, {}",
+        tool.name,
+        tool.instance,
+        tool.origin,
+        tool.uid,
+        tool.registered_at.format("%Y-%m-%d %H:%M:%S UTC"),
+    )];
+    if let Some(owner) = &tool.owner {
+        let state = owner.comm.clone().unwrap_or_else(|| "gone".to_owned());
+        lines.push(format!("owner        {} ({state})", owner.pid));
+    }
+    if let Some(cgroup) = &tool.cgroup {
+        lines.push(format!("cgroup       {cgroup}"));
+    }
+    lines.push(format!(
+        "peaks        memory {}, {} fds, {} connections, {} processes",
+        bytes(tool.peak.memory_bytes),
+        tool.peak.open_fds,
+        tool.peak.connections,
+        tool.peak.processes,
+    ));
+    for (what, pids) in [("orphans", &tool.orphans), ("escaped", &tool.escaped)] {
+        if !pids.is_empty() {
+            let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+            lines.push(format!("{what:<12} {}", pids.join(" ")));
+        }
+    }
+    for zombie in &tool.zombies {
+        lines.push(format!(
+            "zombie       {} waits for its parent {} ({})",
+            zombie.pid,
+            zombie.parent,
+            zombie.parent_comm.as_deref().unwrap_or("unknown"),
+        ));
+    }
+    lines.extend(tool.crossings.iter().rev().take(5).map(crossing));
+    lines
+}
+
+fn crossing(crossing: &CrossingStatus) -> String {
+    let value = match crossing.resource {
+        Resource::Memory => bytes(crossing.value),
+        Resource::Cpu => duration(Duration::from_millis(crossing.value)),
+        Resource::Fds => format!("{} fds", crossing.value),
+        Resource::Connections => format!("{} connections", crossing.value),
+    };
+    let way = if crossing.risen { "reached" } else { "left" };
+    format!("crossing     {way} {:?} at {value} (process {})", crossing.level, crossing.pid)
+}

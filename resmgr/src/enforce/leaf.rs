@@ -1,0 +1,154 @@
+//! Leaves: a cgroup for each tool, under a root that is the agent's. No other cgroup is written.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use crate::model::ToolName;
+
+/// Leaves of one name and instance that may have been left behind.
+const LEFT_BEHIND: u32 = 100;
+
+/// A leaf could not be made or entered.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} {}: {source}", path.display())]
+pub struct LeafError {
+    /// What was done.
+    pub operation: &'static str,
+    /// To what.
+    pub path: PathBuf,
+    /// Why it failed.
+    pub source: io::Error,
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LeafError {
+    let path = path.to_owned();
+    move |source| LeafError {
+        operation,
+        path,
+        source,
+    }
+}
+
+/// The root under which leaves are made.
+#[derive(Clone, Debug)]
+pub struct Leaves {
+    root: PathBuf,
+}
+
+/// A tool's cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    path: PathBuf,
+}
+
+impl Leaves {
+    /// Leaves under a root, which is made with the first of them.
+    pub fn under(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Makes a leaf for an instance of a tool, with what controllers there are.
+    pub fn make(&self, name: &ToolName, instance: u64) -> Result<Leaf, LeafError> {
+        if !self.root.is_dir() {
+            fs::create_dir_all(&self.root).map_err(failed("make the cgroup", &self.root))?;
+        }
+        self.delegate_controllers();
+        let mut path = self.root.join(format!("{name}-{instance}"));
+        for n in 2..LEFT_BEHIND {
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Leaf { path }),
+                // An agent that was killed may have left one; it is taken if nothing is in it.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if fs::remove_dir(&path).is_err() {
+                        path = self.root.join(format!("{name}-{instance}-{n}"));
+                    }
+                }
+                Err(error) => return Err(failed("make the cgroup", &path)(error)),
+            }
+        }
+        Err(failed("make the cgroup", &path)(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Gives leaves the controllers that the root has. One that cannot be given is missing in the leaves, and seen there.
+    fn delegate_controllers(&self) {
+        let available = fs::read_to_string(self.root.join("cgroup.controllers")).unwrap_or_default();
+        for controller in available
+            .split_whitespace()
+            .filter(|name| matches!(*name, "memory" | "cpu" | "pids"))
+        {
+            let _ = fs::write(self.root.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+    }
+
+    /// Removes the root, if it is empty.
+    pub fn remove_root(&self) {
+        let _ = fs::remove_dir(&self.root);
+    }
+}
+
+impl Leaf {
+    /// The leaf at a path.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves a process into it. The kernel waits for a grace period: some milliseconds.
+    pub fn enter(&self, pid: u32) -> Result<(), LeafError> {
+        let procs = self.path.join("cgroup.procs");
+        fs::write(&procs, pid.to_string()).map_err(failed("write", &procs))
+    }
+
+    /// What it is charged with, less what can be dropped at once (`memory.current` less `inactive_file`), in bytes; `None`
+    /// where the memory controller is not there.
+    pub fn working_set_bytes(&self) -> Option<u64> {
+        let current = fs::read_to_string(self.path.join("memory.current")).ok()?;
+        let stat = fs::read_to_string(self.path.join("memory.stat")).ok()?;
+        let inactive = stat.lines().find_map(|line| line.strip_prefix("inactive_file "));
+        let charged: u64 = current.trim().parse().ok()?;
+        Some(charged.saturating_sub(inactive.and_then(|n| n.trim().parse().ok()).unwrap_or(0)))
+    }
+
+    /// Removes it and the empty cgroups below it; one that something is in stays.
+    pub fn remove(&self) {
+        let mut folders = below(&self.path);
+        folders.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+        for folder in folders {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+/// A cgroup and all below it.
+pub fn below(root: &Path) -> Vec<PathBuf> {
+    let mut found = vec![root.to_owned()];
+    let mut next = 0;
+    while let Some(folder) = found.get(next) {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let folders: Vec<PathBuf> = entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .collect();
+        found.extend(folders);
+        next += 1;
+    }
+    found
+}
+
+/// The identity by which the kernel knows a cgroup: its folder's inode number.
+pub fn identity(cgroup: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(cgroup)?.ino())
+}
+
+/// The identities of a cgroup and of all below it.
+pub fn descendants(cgroup: &Path) -> BTreeSet<u64> {
+    below(cgroup).iter().filter_map(|path| identity(path).ok()).collect()
+}

@@ -1,0 +1,357 @@
+//! Pins: maps and links that outlive the agent, in a folder of a BPF file system.
+//!
+//! ```text
+//! PIN-DIR/active                         the map that names the generation of programs that counts
+//! PIN-DIR/abi-N/MAP                      the maps of version N of what crosses the kernel boundary
+//! PIN-DIR/abi-N/gen-G-FINGERPRINT/LINK   the links of a generation; the fingerprint tells of which programs
+//! ```
+//!
+//! What is not of this shape, or is no map or link of ours, is somebody else's: it is named in an error, and stays.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    maps::{Array, Map, MapData, MapInfo},
+    programs::{
+        ProgramError, ProgramInfo, loaded_programs,
+        links::{FdLink, PinnedLink},
+    },
+};
+use resmgr_common::{
+    ABI_VERSION, Correction, CrossedKey, Joining, Owner, ProcessCounters, SweepFacts, ToolCounters, ToolLines,
+    ToolRecord, names,
+};
+use rustix::fs::{FlockOperation, flock};
+
+use super::{Hook, KernelError};
+
+/// What `statfs` says of a BPF file system.
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// The kernel keeps this many bytes of a program's or map's name.
+const NAME_BYTES: usize = 15;
+
+/// A folder for pins, locked while its agent lives.
+pub(super) struct Pins {
+    root: PathBuf,
+    /// Held for the lock on it.
+    _lock: File,
+}
+
+/// The links of one loading of the programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Generation {
+    /// Its number; the map `active` names the one that counts.
+    pub(super) number: u32,
+    /// Which programs, with which constants.
+    pub(super) fingerprint: u64,
+    /// Its folder.
+    pub(super) folder: PathBuf,
+}
+
+impl Generation {
+    /// Where a hook's link is pinned.
+    pub(super) fn link(&self, hook: &Hook) -> PathBuf {
+        self.folder.join(format!("{}-{}", hook.program, hook.name))
+    }
+
+    /// A generation by the name of its folder; `None` where that is not the name of one.
+    fn from_folder(folder: PathBuf) -> Option<Self> {
+        let name = folder.file_name()?.to_str()?;
+        let (number, fingerprint) = name.strip_prefix("gen-")?.split_once('-')?;
+        Some(Self {
+            number: number.parse().ok()?,
+            fingerprint: u64::from_str_radix(fingerprint, 16).ok()?,
+            folder,
+        })
+    }
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> KernelError + use<> {
+    let path = path.to_owned();
+    move |source| KernelError::Pin {
+        operation,
+        path: path.clone(),
+        message: source.to_string(),
+    }
+}
+
+fn foreign(path: &Path, what: impl Into<String>) -> KernelError {
+    KernelError::ForeignPin {
+        path: path.to_owned(),
+        what: what.into(),
+    }
+}
+
+/// The entries of a folder; none where there is no folder.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, KernelError> {
+    match fs::read_dir(folder) {
+        Ok(entries) => {
+            let mut entries: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+            entries.sort();
+            Ok(entries)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed("list", folder)(error)),
+    }
+}
+
+/// Makes a folder, and those above it.
+fn make(folder: &Path) -> Result<(), KernelError> {
+    fs::create_dir_all(folder).map_err(failed("make the folder", folder))
+}
+
+/// Sizes of a kept map's key and value.
+fn shape(map: &str) -> (usize, usize) {
+    match map {
+        names::TOOLS => (4, size_of::<ToolCounters>()),
+        names::TOOL_LINES => (4, size_of::<ToolLines>()),
+        names::TOOL_RECORDS => (4, size_of::<ToolRecord>()),
+        names::CROSSED => (size_of::<CrossedKey>(), 1),
+        names::JOINING => (4, size_of::<Joining>()),
+        names::CGROUPS | names::PENDING => (8, 4),
+        names::COUNTERS => (4, size_of::<ProcessCounters>()),
+        names::SOCKETS => (8, size_of::<Owner>()),
+        names::CORRECTIONS => (4, size_of::<Correction>()),
+        names::FACTS => (4, size_of::<SweepFacts>()),
+        names::LOSSES => (4, 8),
+        names::RUNNING => (4, 16),
+        names::EVENTS => (0, 0),
+        // The generation that counts.
+        _ => (4, 4),
+    }
+}
+
+impl Pins {
+    /// Opens a folder for pins, and makes it where it is missing; refuses one that holds what is not ours.
+    pub(super) fn open(root: &Path) -> Result<Self, KernelError> {
+        make(root)?;
+        let on = rustix::fs::statfs(root).map_err(|errno| failed("look at", root)(errno.into()))?;
+        if i64::from(on.f_type) != BPF_FS_MAGIC {
+            return Err(foreign(
+                root,
+                "is not on a BPF file system: give a --pin-dir under /sys/fs/bpf, or --ephemeral, which pins nothing",
+            ));
+        }
+        let lock = File::open(root).map_err(failed("open", root))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(foreign(root, "is another agent's: stop that one, or give a --pin-dir of its own"));
+        }
+        let pins = Self {
+            root: root.to_owned(),
+            _lock: lock,
+        };
+        pins.check()?;
+        Ok(pins)
+    }
+
+    /// Where the maps of this version lie.
+    fn abi(&self) -> PathBuf {
+        self.root.join(format!("abi-{ABI_VERSION}"))
+    }
+
+    /// Where a map is pinned.
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        if name == names::ACTIVE {
+            self.root.join("active")
+        } else {
+            self.abi().join(name)
+        }
+    }
+
+    /// Makes the folder of this version's maps.
+    pub(super) fn make_folder(&self) -> Result<(), KernelError> {
+        make(&self.abi())
+    }
+
+    /// Refuses what is not ours.
+    fn check(&self) -> Result<(), KernelError> {
+        let active = self.map(names::ACTIVE);
+        let abi = self.abi();
+        for path in entries(&self.root)? {
+            if path != active && path != abi {
+                return Err(stranger(&path));
+            }
+        }
+        for name in names::KEPT_MAPS {
+            let path = self.map(name);
+            if path.exists() {
+                check_map(&path, name)?;
+            }
+        }
+        for path in entries(&abi)? {
+            let is_map = names::KEPT_MAPS.iter().any(|name| self.map(name) == path);
+            if !is_map && Generation::from_folder(path.clone()).is_none() {
+                return Err(stranger(&path));
+            }
+        }
+        for generation in self.generations()? {
+            for path in entries(&generation.folder)? {
+                check_link(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The generations whose links are there, in ascending order.
+    pub(super) fn generations(&self) -> Result<Vec<Generation>, KernelError> {
+        let mut generations: Vec<Generation> = entries(&self.abi())?
+            .into_iter()
+            .filter_map(Generation::from_folder)
+            .collect();
+        generations.sort_by_key(|generation| generation.number);
+        Ok(generations)
+    }
+
+    /// The generation that counts; 0 where there is none.
+    pub(super) fn active(&self) -> Result<u32, KernelError> {
+        let path = self.map(names::ACTIVE);
+        if !path.exists() {
+            return Ok(0);
+        }
+        let read = || -> Result<u32, aya::maps::MapError> {
+            let map = Map::Array(MapData::from_pin(&path)?);
+            Array::<_, u32>::try_from(map)?.get(&0, 0)
+        };
+        read().map_err(|error| foreign(&path, error.to_string()))
+    }
+
+    /// Makes the folder of a new generation.
+    pub(super) fn begin(&self, number: u32, fingerprint: u64) -> Result<Generation, KernelError> {
+        let folder = self.abi().join(format!("gen-{number}-{fingerprint:016x}"));
+        make(&folder)?;
+        Ok(Generation {
+            number,
+            fingerprint,
+            folder,
+        })
+    }
+
+    /// Detaches a generation: removes its links.
+    pub(super) fn end(generation: &Generation) -> Result<(), KernelError> {
+        for path in entries(&generation.folder)? {
+            fs::remove_file(&path).map_err(failed("remove", &path))?;
+        }
+        fs::remove_dir(&generation.folder).map_err(failed("remove", &generation.folder))
+    }
+
+    /// Removes everything: detaches all programs, forgets all counts.
+    pub(super) fn release(self) -> Result<(), KernelError> {
+        for generation in self.generations()? {
+            Self::end(&generation)?;
+        }
+        for name in names::KEPT_MAPS {
+            let path = self.map(name);
+            if path.exists() {
+                fs::remove_file(&path).map_err(failed("remove", &path))?;
+            }
+        }
+        for folder in [self.abi(), self.root] {
+            match fs::remove_dir(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &folder)(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stranger(path: &Path) -> KernelError {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match name.strip_prefix("abi-").and_then(|version| version.parse::<u32>().ok()) {
+        Some(version) if version > ABI_VERSION => foreign(
+            path,
+            format!(
+                "is of a newer resmgr (version {version} of the maps, this is {ABI_VERSION}): start that one, or let it \
+                 clean up by `resmgr agent --release`"
+            ),
+        ),
+        Some(version) => foreign(
+            path,
+            format!(
+                "is of an older resmgr (version {version} of the maps, this is {ABI_VERSION}): let that one clean up by \
+                 `resmgr agent --release`"
+            ),
+        ),
+        None => foreign(path, "is not resmgr's: move it away, or give another --pin-dir"),
+    }
+}
+
+/// Refuses a map that is not the one of that name.
+fn check_map(path: &Path, name: &str) -> Result<(), KernelError> {
+    let info = MapInfo::from_pin(path).map_err(|error| foreign(path, format!("is no map: {error}")))?;
+    let (key, value) = shape(name);
+    let is_named = info.name_as_str().is_none_or(|own| own == &name[..name.len().min(NAME_BYTES)]);
+    if is_named && (info.key_size() as usize, info.value_size() as usize) == (key, value) {
+        return Ok(());
+    }
+    Err(foreign(
+        path,
+        format!(
+            "is a map {} of {}-byte keys and {}-byte values, not the {name} that belongs there ({key}, {value}): move it \
+             away, or give another --pin-dir",
+            info.name_as_str().unwrap_or("without a name"),
+            info.key_size(),
+            info.value_size(),
+        ),
+    ))
+}
+
+/// Refuses a link whose program is not the one that its name tells.
+fn check_link(path: &Path) -> Result<(), KernelError> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let expected = name.split('-').next().unwrap_or_default();
+    let strange = |what: String| foreign(path, what);
+    if !names::PROGRAMS.contains(&expected) {
+        return Err(strange("is not resmgr's: move it away, or give another --pin-dir".to_owned()));
+    }
+    let program = program_name(program_of(path)?).map_err(|error| strange(error.to_string()))?;
+    match program {
+        Some(program) if program != expected[..expected.len().min(NAME_BYTES)] => {
+            Err(strange(format!("is a link of the program {program}, not of {expected}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The identity of a pinned link's program.
+pub(super) fn program_of(path: &Path) -> Result<u32, KernelError> {
+    let no_link = |error: &dyn std::error::Error| foreign(path, format!("is no link: {error}"));
+    let link: FdLink = PinnedLink::from_pin(path).map_err(|error| no_link(&error))?.into();
+    Ok(link.info().map_err(|error| no_link(&error))?.program_id())
+}
+
+/// The name of a loaded program; `None` where it has gone.
+fn program_name(id: u32) -> Result<Option<String>, ProgramError> {
+    let of_id = |program: &ProgramInfo| program.id() == id;
+    let found = loaded_programs().filter_map(Result::ok).find(of_id);
+    Ok(found.and_then(|program| program.name_as_str().map(str::to_owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Names of folders.
+    use super::*;
+
+    #[test]
+    fn a_generation_is_known_by_its_folders_name() {
+        let folder = PathBuf::from("/pins/abi-2/gen-7-00000000000000ff");
+        let generation = Generation::from_folder(folder.clone()).unwrap();
+        assert_eq!((generation.number, generation.fingerprint), (7, 255));
+        for name in ["gen-7", "gen-x-ff", "gen-7-xyz", "COUNTERS", ""] {
+            assert_eq!(Generation::from_folder(PathBuf::from("/pins").join(name)), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn pins_of_another_version_are_told_from_strangers() {
+        let said = |name: &str| stranger(&PathBuf::from("/pins").join(name)).to_string();
+        assert!(said("abi-99").contains("newer resmgr"));
+        assert!(said("abi-1").contains("older resmgr"));
+        assert!(said("cilium").contains("not resmgr's"));
+    }
+}

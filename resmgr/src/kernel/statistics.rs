@@ -1,0 +1,73 @@
+//! What the programs themselves cost, by the kernel's own statistics. Those cost time too, so they are on for one pass in
+//! sixteen only.
+
+use std::os::fd::OwnedFd;
+
+use aya::{
+    programs::loaded_programs,
+    sys::{Stats, enable_stats},
+};
+
+use crate::model::{ProgramCost, Timestamp};
+
+/// Passes from one sample to the next.
+const PASSES: u32 = 16;
+
+/// A sample under way.
+struct Sample {
+    /// Holds the statistics on.
+    _on: OwnedFd,
+    began: Timestamp,
+    before: (u64, u64),
+}
+
+/// The programs whose cost is sampled.
+#[derive(Default)]
+pub(super) struct Statistics {
+    /// Identities of the programs.
+    programs: Vec<u32>,
+    passes: u32,
+    sample: Option<Sample>,
+    last: ProgramCost,
+}
+
+impl Statistics {
+    /// Adds a program.
+    pub(super) fn follow(&mut self, program: u32) {
+        if !self.programs.contains(&program) {
+            self.programs.push(program);
+        }
+    }
+
+    /// Begins or ends a sample, where it is time; returns the last whole one.
+    pub(super) fn pass(&mut self, now: Timestamp) -> ProgramCost {
+        if let Some(sample) = self.sample.take() {
+            let (run_ns, runs) = self.total();
+            self.last = ProgramCost {
+                sampled_ns: now.monotonic_ns.saturating_sub(sample.began.monotonic_ns),
+                run_ns: run_ns.saturating_sub(sample.before.0),
+                runs: runs.saturating_sub(sample.before.1),
+            };
+        } else if self.passes.is_multiple_of(PASSES) {
+            // Kernels before 5.8 and hosts that forbid it have none.
+            self.sample = enable_stats(Stats::RunTime).ok().map(|on| Sample {
+                _on: on,
+                began: now,
+                before: self.total(),
+            });
+        }
+        self.passes = self.passes.wrapping_add(1);
+        self.last
+    }
+
+    /// Run time in nanoseconds and runs of all programs.
+    fn total(&self) -> (u64, u64) {
+        loaded_programs()
+            .filter_map(Result::ok)
+            .filter(|program| self.programs.contains(&program.id()))
+            .fold((0, 0), |(time, runs), program| {
+                let ns = u64::try_from(program.run_time().as_nanos()).unwrap_or(u64::MAX);
+                (time + ns, runs + program.run_count())
+            })
+    }
+}

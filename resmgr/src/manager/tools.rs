@@ -1,0 +1,191 @@
+//! Tools under a manager: registered, joined by processes, brought up to date, ended.
+
+use std::path::PathBuf;
+
+use super::EnhancedResourceManager;
+use crate::{
+    model::{
+        Clock, Joining, ProcessId, Source, SourceError, ToolIdentity, ToolLimits, ToolName, ToolOrigin, ToolSlot,
+    },
+    track::TrackedTool,
+};
+
+/// Tools that have ended and are still known.
+const ENDED_KEPT: usize = 64;
+/// Sweeps that an attached tree is looked for in: each finds at least one more generation.
+const ADOPTING_SWEEPS: usize = 8;
+
+/// A tool to register.
+#[derive(Clone, Debug)]
+pub struct NewTool {
+    /// Its name.
+    pub name: ToolName,
+    /// How it comes to be.
+    pub origin: ToolOrigin,
+    /// The user whose tool it is.
+    pub uid: u32,
+    /// Its first process, where it begins with one.
+    pub root: Option<ProcessId>,
+    /// Who started it.
+    pub owner: Option<ProcessId>,
+    /// The cgroup that it is in or that makes it up.
+    pub cgroup: Option<PathBuf>,
+    /// Its limits.
+    pub limits: ToolLimits,
+}
+
+/// A tool cannot be registered.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// There is no room.
+    #[error("there are {0} tools already, and room for no more: end some")]
+    Full(u32),
+    /// The kernel refused.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+impl<S: Source> EnhancedResourceManager<S> {
+    /// Takes in the tools that an earlier agent left: the kernel has counted on for them.
+    pub fn adopt_tools(&mut self) -> Result<usize, SourceError> {
+        let kept = self.source.kept_tools()?;
+        let count = kept.len();
+        for identity in kept {
+            self.next_instance = self.next_instance.max(identity.instance + 1);
+            self.tracker.begin_tool(TrackedTool::new(identity, ToolLimits::LIGHT));
+        }
+        Ok(count)
+    }
+
+    /// Registers a tool; nothing belongs to it yet.
+    pub fn register(&mut self, tool: NewTool, clock: &impl Clock) -> Result<ToolSlot, ToolError> {
+        let slots = self.source.tool_slots();
+        let slot = (1..slots)
+            .map(ToolSlot)
+            .find(|&slot| self.tracker.tool(slot).is_none())
+            .ok_or(ToolError::Full(slots - 1))?;
+        let identity = ToolIdentity {
+            slot,
+            instance: self.next_instance,
+            name: tool.name,
+            origin: tool.origin,
+            uid: tool.uid,
+            root: tool.root,
+            owner: tool.owner,
+            cgroup: tool.cgroup,
+            registered_unix_ns: clock
+                .now()
+                .wall
+                .timestamp_nanos_opt()
+                .map_or(0, i64::unsigned_abs),
+        };
+        self.source.begin_tool(&identity, &tool.limits)?;
+        self.next_instance += 1;
+        self.tracker.begin_tool(TrackedTool::new(identity, tool.limits));
+        Ok(slot)
+    }
+
+    /// Changes who a tool is.
+    pub fn describe(&mut self, slot: ToolSlot, change: impl FnOnce(&mut TrackedTool)) -> Result<(), SourceError> {
+        let Some(tool) = self.tracker.tool_mut(slot) else {
+            return Ok(());
+        };
+        change(tool);
+        let identity = tool.identity.clone();
+        self.source.describe_tool(&identity)
+    }
+
+    /// Has a process taken into a tool when it executes a program, or by the next sweep.
+    pub fn join(&mut self, joining: Joining) -> Result<(), SourceError> {
+        self.source.join(joining)
+    }
+
+    /// Withdraws that.
+    pub fn unjoin(&mut self, pid: u32) -> Result<(), SourceError> {
+        self.source.unjoin(pid)
+    }
+
+    /// A process belongs to a tool, and the programs are to know it by the next sweep.
+    pub fn decide(&mut self, process: ProcessId, tool: ToolSlot) -> Result<(), SourceError> {
+        self.tracker.decide(process, tool);
+        self.source.join(Joining {
+            pid: process.pid,
+            start_ns: process.start_ns,
+            tick_ns: 1,
+            tool,
+        })
+    }
+
+    /// Sweeps until nothing new is found that belongs to a tool: processes that were named, and their descendants.
+    pub fn take_in(&mut self, clock: &impl Clock) -> Result<(), SourceError> {
+        for _ in 0..ADOPTING_SWEEPS {
+            let before = self.cost.adopted;
+            self.pass(clock, true)?;
+            if self.cost.adopted == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tools that have no process any more and can have none again.
+    pub fn finished(&self) -> Vec<ToolSlot> {
+        let is_finished = |tool: &&TrackedTool| {
+            tool.sums.processes == 0
+                && tool.sums.processes_total > 0
+                && tool.usage.pids.is_empty()
+                && tool.identity.origin != ToolOrigin::Cgroup
+        };
+        self.tracker.tools().filter(is_finished).map(|tool| tool.identity.slot).collect()
+    }
+
+    /// Ends a tool; what it used stays known for a while.
+    pub fn end_tool(&mut self, slot: ToolSlot, clock: &impl Clock) -> Result<Option<TrackedTool>, SourceError> {
+        // Its last processes may have ended since it was looked at.
+        self.read_sums()?;
+        let Some(mut tool) = self.tracker.end_tool(slot) else {
+            return Ok(None);
+        };
+        tool.used(crate::track::ToolUse::default());
+        tool.ended_at_ns = Some(clock.now().monotonic_ns);
+        self.source.end_tool(slot)?;
+        if self.ended_tools.len() == ENDED_KEPT {
+            self.ended_tools.pop_front();
+        }
+        self.ended_tools.push_back(tool.clone());
+        Ok(Some(tool))
+    }
+
+    /// The tools that have ended lately.
+    pub fn ended_tools(&self) -> impl Iterator<Item = &TrackedTool> {
+        self.ended_tools.iter()
+    }
+
+    /// Reads what the programs have summed up for each tool.
+    pub(super) fn read_sums(&mut self) -> Result<(), SourceError> {
+        let slots: Vec<ToolSlot> = self.tracker.tools().map(|tool| tool.identity.slot).collect();
+        for slot in slots {
+            let sums = self.source.tool_sums(slot)?;
+            if let Some(tool) = self.tracker.tool_mut(slot) {
+                tool.sums = sums;
+            }
+        }
+        Ok(())
+    }
+
+    /// Corrects what the programs compare with lines.
+    pub(super) fn adjust_sums(&mut self) -> Result<(), SourceError> {
+        let slots: Vec<ToolSlot> = self.tracker.tools().map(|tool| tool.identity.slot).collect();
+        for slot in slots {
+            let now = self.source.tool_sums(slot)?;
+            let Some(tool) = self.tracker.tool_mut(slot) else {
+                continue;
+            };
+            if let Some(adjustment) = tool.adjust(&now) {
+                let limits = tool.limits;
+                self.source.set_lines(slot, &limits, adjustment)?;
+            }
+        }
+        Ok(())
+    }
+}

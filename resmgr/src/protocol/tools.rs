@@ -1,0 +1,54 @@
+//! Requests that make tools.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::ToolName;
+
+/// The caller becomes a tool's first process: when it executes its program, if not before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterParams {
+    /// The tool's name.
+    pub tool: ToolName,
+    /// A file in which a container runtime writes the identity of the container that the tool starts: its processes are
+    /// the tool's too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidfile: Option<PathBuf>,
+}
+
+/// Processes that run already become a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachParams {
+    /// The tool's name.
+    pub tool: ToolName,
+    /// Which processes.
+    pub target: AttachTarget,
+}
+
+/// The processes that become a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachTarget {
+    /// A process and its descendants.
+    Pid(u32),
+    /// The processes of a cgroup (v2) and of those below it, now and later.
+    Cgroup(PathBuf),
+}
+
+/// A tool that is registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// Its name.
+    pub tool: ToolName,
+    /// Which of the instances.
+    pub instance: u64,
+    /// The cgroup that it is in or that makes it up.
+    pub cgroup: Option<PathBuf>,
+    /// Processes that belong to it so far.
+    pub processes: u64,
+    /// What could not be done, and what follows.
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,292 @@
+//! Tools as they are tracked: what their processes use together, what the kernel summed up for them, what they crossed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use super::TrackedProcess;
+use crate::model::{
+    Crossing, Memory, ProcessId, Resource, ResourceStatus, SocketId, TableId, ToolAdjustment, ToolIdentity, ToolLimits,
+    ToolSums,
+};
+
+/// Crossings that are remembered of a tool.
+const CROSSINGS_KEPT: usize = 32;
+
+/// What a tool's processes use together, by the last refresh.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ToolUse {
+    /// Its processes, those that have ended and wait for their parents included.
+    pub pids: Vec<u32>,
+    /// Processes that run.
+    pub processes: u64,
+    /// Their threads.
+    pub threads: u64,
+    /// Ended, and not yet reaped: each with the parent that has to.
+    pub zombies: Vec<Zombie>,
+    /// Processes whose parent in the tool has ended.
+    pub orphans: Vec<u32>,
+    /// Processes that have left the tool's leaf.
+    pub escaped: Vec<u32>,
+    /// Memory by kind, each address space once; `None` where no sweep has seen it.
+    pub memory: Option<Memory>,
+    /// Virtual memory in bytes, each address space once.
+    pub virtual_bytes: u64,
+    /// CPU time in nanoseconds, of processes that have ended too.
+    pub cpu_ns: u64,
+    /// CPU use over the last interval, in cores.
+    pub cpu_share: Option<f64>,
+    /// Open descriptors, each distinct table once.
+    pub open_fds: u64,
+    /// Distinct connections.
+    pub connections: u64,
+    /// By how many descriptors the programs' sum is too high, because processes share tables.
+    shared_fds: u64,
+}
+
+/// A process that has ended and waits for its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Zombie {
+    /// Its process id.
+    pub pid: u32,
+    /// The parent that has to reap it.
+    pub ppid: u32,
+}
+
+/// The most that a tool used, as far as it was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToolPeaks {
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Open descriptors.
+    pub open_fds: u64,
+    /// Connections.
+    pub connections: u64,
+    /// Processes.
+    pub processes: u64,
+}
+
+/// What was counted for a tool from events alone: of processes that ended before the programs knew whose they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latecomers {
+    /// Processes.
+    pub processes: u64,
+    /// Their CPU time in nanoseconds.
+    pub cpu_ns: u64,
+}
+
+/// A tool.
+#[derive(Clone, Debug)]
+pub struct TrackedTool {
+    /// Who it is.
+    pub identity: ToolIdentity,
+    /// Its limits.
+    pub limits: ToolLimits,
+    /// What the programs have summed up.
+    pub sums: ToolSums,
+    /// What its processes use together.
+    pub usage: ToolUse,
+    /// What its leaf is charged with, less what can be dropped, in bytes; `None` where there is no leaf that counts it.
+    pub charged_bytes: Option<u64>,
+    /// The most that it used.
+    pub peaks: ToolPeaks,
+    /// What only events have told.
+    pub latecomers: Latecomers,
+    /// The last crossings, the oldest first.
+    pub crossings: VecDeque<Crossing>,
+    /// Crossings ever.
+    pub crossings_total: u64,
+    /// The identities of its leaf and of the cgroups below it; empty where it has none.
+    pub leaf: BTreeSet<u64>,
+    /// When it ended, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub ended_at_ns: Option<u64>,
+    /// By how many connections the programs' sum was off at the last refresh.
+    connections_off: i64,
+    adjustment: ToolAdjustment,
+}
+
+impl TrackedTool {
+    /// A tool of which nothing is known yet.
+    pub fn new(identity: ToolIdentity, limits: ToolLimits) -> Self {
+        Self {
+            sums: ToolSums {
+                instance: identity.instance,
+                ..ToolSums::default()
+            },
+            identity,
+            limits,
+            usage: ToolUse::default(),
+            charged_bytes: None,
+            peaks: ToolPeaks::default(),
+            latecomers: Latecomers::default(),
+            crossings: VecDeque::new(),
+            crossings_total: 0,
+            leaf: BTreeSet::new(),
+            ended_at_ns: None,
+            connections_off: 0,
+            adjustment: ToolAdjustment::default(),
+        }
+    }
+
+    /// Memory in bytes that counts against its limit: what its leaf is charged with, or what its processes hold.
+    pub fn memory_bytes(&self) -> u64 {
+        let held = || match self.usage.memory {
+            Some(memory) => memory.counted_bytes(),
+            None => u64::try_from(self.sums.memory_bytes).unwrap_or(0),
+        };
+        self.charged_bytes.unwrap_or_else(held)
+    }
+
+    /// Processes ever.
+    pub fn processes_total(&self) -> u64 {
+        self.sums.processes_total + self.latecomers.processes
+    }
+
+    /// Its use of a resource, in the resource's unit.
+    pub fn value(&self, resource: Resource) -> u64 {
+        match resource {
+            Resource::Memory => self.memory_bytes(),
+            Resource::Cpu => self.sums.operation_cpu_ns / 1_000_000,
+            Resource::Fds => self.usage.open_fds,
+            Resource::Connections => self.usage.connections,
+        }
+    }
+
+    /// How close a resource is to its limit.
+    pub fn level(&self, resource: Resource) -> ResourceStatus {
+        ResourceStatus::of(self.value(resource), self.limits.range(resource).current)
+    }
+
+    /// How close it is to its limits: its worst resource.
+    pub fn status(&self) -> ResourceStatus {
+        Resource::ALL
+            .into_iter()
+            .map(|resource| self.level(resource))
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Takes in a crossing.
+    pub(super) fn crossed(&mut self, crossing: Crossing) {
+        self.crossings_total += u64::from(crossing.risen);
+        if self.crossings.len() == CROSSINGS_KEPT {
+            self.crossings.pop_front();
+        }
+        self.crossings.push_back(crossing);
+    }
+
+    /// Takes in what its processes use together. CPU time never falls: a process that ended in between is in neither sum
+    /// for a moment.
+    pub fn used(&mut self, mut usage: ToolUse) {
+        usage.cpu_ns = (usage.cpu_ns + self.sums.ended_cpu_ns + self.latecomers.cpu_ns).max(self.usage.cpu_ns);
+        self.usage = usage;
+        let peaks = &mut self.peaks;
+        peaks.open_fds = peaks.open_fds.max(self.usage.open_fds);
+        peaks.connections = peaks.connections.max(self.usage.connections);
+        peaks.processes = peaks.processes.max(self.usage.processes);
+        let memory = self.memory_bytes().max(self.sums.memory_peak_bytes);
+        self.peaks.memory_bytes = self.peaks.memory_bytes.max(memory);
+    }
+
+    /// What is to be added to the programs' sums, `now` being what they are; `None` where nothing changes.
+    ///
+    /// Connections that come and go while a sweep runs make the sums differ for a moment: only a difference that two
+    /// refreshes in turn have seen is taken for one.
+    pub fn adjust(&mut self, now: &ToolSums) -> Option<ToolAdjustment> {
+        self.usage.memory?;
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let off = signed(self.usage.connections) - now.connections_open;
+        let mut adjustment = ToolAdjustment {
+            memory_bytes: signed(self.memory_bytes()) - now.memory_bytes,
+            fds: -signed(self.usage.shared_fds),
+            connections: self.adjustment.connections,
+        };
+        if off == self.connections_off {
+            adjustment.connections = off;
+        }
+        self.connections_off = off;
+        let changed = adjustment != self.adjustment;
+        self.adjustment = adjustment;
+        changed.then_some(adjustment)
+    }
+}
+
+/// Sums up what a tool's processes use together, each table, address space and socket once.
+#[derive(Default)]
+pub(super) struct Summing {
+    usage: ToolUse,
+    tables: HashMap<TableId, u64>,
+    address_spaces: BTreeSet<crate::model::AddressSpaceId>,
+    sockets: BTreeSet<SocketId>,
+    without_tables: u64,
+    unidentified: u64,
+    summed_fds: u64,
+}
+
+impl Summing {
+    /// Adds a process.
+    pub(super) fn add(&mut self, process: &TrackedProcess) {
+        let sample = &process.sample;
+        let usage = &mut self.usage;
+        usage.pids.push(sample.id.pid);
+        if sample.zombie {
+            usage.zombies.push(Zombie {
+                pid: sample.id.pid,
+                ppid: sample.ppid,
+            });
+            return;
+        }
+        usage.processes += 1;
+        usage.threads += u64::from(sample.threads);
+        usage.cpu_ns += sample.cpu_ns;
+        if let Some(share) = process.cpu_share {
+            *usage.cpu_share.get_or_insert(0.0) += share;
+        }
+        let is_new = sample.address_space.is_none_or(|id| self.address_spaces.insert(id));
+        if is_new {
+            usage.virtual_bytes += sample.virtual_bytes;
+            if let Some(memory) = sample.memory {
+                *usage.memory.get_or_insert_default() += memory;
+            }
+        }
+        if sample.tables.is_empty() {
+            self.without_tables += sample.open_fds;
+        }
+        for &(table, fds) in &sample.tables {
+            self.tables.insert(table, fds);
+        }
+        self.summed_fds += sample.open_fds;
+        self.sockets.extend(&sample.sockets);
+        self.unidentified += sample.connections - sample.sockets.len() as u64;
+    }
+
+    /// The sum.
+    pub(super) fn finish(
+        mut self,
+        identity: &ToolIdentity,
+        leaf: &BTreeSet<u64>,
+        processes: &BTreeMap<u32, TrackedProcess>,
+    ) -> ToolUse {
+        self.usage.open_fds = self.tables.values().sum::<u64>() + self.without_tables;
+        self.usage.shared_fds = self.summed_fds.saturating_sub(self.usage.open_fds);
+        self.usage.connections = self.sockets.len() as u64 + self.unidentified;
+        let members = &self.usage.pids;
+        for process in members.iter().filter_map(|pid| processes.get(pid)) {
+            let sample = &process.sample;
+            if sample.zombie {
+                continue;
+            }
+            if is_orphan(process, identity.root) && members.binary_search(&sample.ppid).is_err() {
+                self.usage.orphans.push(sample.id.pid);
+            }
+            if !leaf.is_empty() && sample.cgroup != 0 && !leaf.contains(&sample.cgroup) {
+                self.usage.escaped.push(sample.id.pid);
+            }
+        }
+        self.usage
+    }
+}
+
+/// Whether a process's parent is not the one that it was born to.
+fn is_orphan(process: &TrackedProcess, root: Option<ProcessId>) -> bool {
+    let sample = &process.sample;
+    !root.is_some_and(|root| root.is_same_by_tick(sample.id)) && (sample.ppid != process.first_ppid || sample.ppid == 1)
+}

@@ -42,25 +42,49 @@ pub struct ProcessCounters {
     pub threads: i64,
     /// The sweep that began this entry, 0 where a fork did: its other threads' CPU time is added as the sweep meets them.
     pub begun_by: u64,
-    /// Anonymous, shared and swapped-out pages, as far as the kernel has summed them up; 0 while the address space is
-    /// shared with the parent.
+    /// Identity of its address space; 0 while it runs in its parent's (vfork), until it executes a program.
+    pub mm: u64,
+    /// Anonymous, shared and swapped-out pages of that address space, as far as the kernel has summed them up.
     pub memory_pages: i64,
     /// Highest number of resident pages (`signal.maxrss`), known once the process has ended.
     pub peak_rss_pages: u64,
     /// The slot of the tool that it belongs to, 0 for none.
     pub tool: u32,
-    /// Bits of [`ProcessFlags`].
-    pub flags: u32,
+    /// Named padding.
+    pub _pad: u32,
 }
-wire!(ProcessCounters, 152);
+wire!(ProcessCounters, 160);
 
-/// Bits of [`ProcessCounters::flags`].
-pub struct ProcessFlags;
+/// Buckets of the map `TRACKED`, a power of two.
+pub const TRACKED_BUCKETS: usize = 4096;
 
-impl ProcessFlags {
-    /// It runs in its parent's address space (vfork) until it executes a program.
-    pub const SHARES_MEMORY: u32 = 1;
+/// How many processes of each bucket have counters, the bucket being the thread group id's lowest bits: the value of the
+/// map `TRACKED`. Where it says none, the dearer look-up in `COUNTERS` is saved.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Tracked {
+    /// By bucket.
+    pub processes: [u32; TRACKED_BUCKETS],
 }
+wire!(Tracked, 4 * TRACKED_BUCKETS);
+
+/// A connect under way: an element of the map `PENDING`, whose index is the thread id's lowest bits.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Pending {
+    /// Thread group id and thread id; 0 where there is none.
+    pub thread: u64,
+    /// The descriptor.
+    pub fd: u32,
+    /// Named padding.
+    pub _pad: u32,
+}
+wire!(Pending, 16);
+
+/// Elements of the map `PENDING`, a power of two.
+pub const PENDING_SLOTS: u32 = 8192;
 
 /// What a detailed pass found that a sweep could not correct by itself: the value of the map `CORRECTIONS`, keyed by
 /// thread group id. The next sweep adds it.
@@ -102,7 +126,7 @@ pub enum Loss {
     CountersFull = 1,
     /// The map of sockets was full: the end of a connection is seen by the next sweep only.
     SocketsFull = 2,
-    /// The map of calls under way was full: a connect's outcome is seen by the next sweep only.
+    /// Two connects shared a slot of the map of calls under way: the earlier one's outcome is seen by the next sweep only.
     PendingFull = 3,
     /// The map of crossings was full: a tool went past a line and user space was not told at once.
     CrossingsFull = 4,

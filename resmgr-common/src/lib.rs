@@ -11,7 +11,9 @@ pub mod names;
 mod sweep;
 mod tool;
 
-pub use counters::{Correction, Loss, Owner, ProcessCounters, ProcessFlags};
+pub use counters::{
+    Correction, Loss, Owner, PENDING_SLOTS, Pending, ProcessCounters, TRACKED_BUCKETS, Tracked,
+};
 pub use event::{CrossingRecord, EventKind, EventRecord, IMAGE_ARGUMENTS_LEN, IMAGE_PATH_LEN, ImageRecord};
 pub use layout::{Layout, RSS_KINDS, RssShape};
 pub use sweep::{

@@ -26,7 +26,9 @@ pub const CGROUPS: &str = "CGROUPS";
 pub const COUNTERS: &str = "COUNTERS";
 /// Map: socket identity to the thread group id that opened it.
 pub const SOCKETS: &str = "SOCKETS";
-/// Map: connects under way, by thread.
+/// Map: [`crate::Tracked`].
+pub const TRACKED: &str = "TRACKED";
+/// Map: [`crate::Pending`], by the lowest bits of the thread id.
 pub const PENDING: &str = "PENDING";
 /// Map: thread group ids that a detailed pass is asked about.
 pub const WANTED: &str = "WANTED";
@@ -50,7 +52,8 @@ pub const SOCKET_FILES: &str = "SOCKET_FILES";
 pub const WORDS: &str = "WORDS";
 
 /// The maps that outlive an agent: what is counted, and by whom. The others are room to work in.
-pub const KEPT_MAPS: [&str; 15] = [
+pub const KEPT_MAPS: [&str; 16] = [
+    TRACKED,
     ACTIVE,
     TOOLS,
     TOOL_LINES,
@@ -69,7 +72,8 @@ pub const KEPT_MAPS: [&str; 15] = [
 ];
 
 /// Every map that the object must hold.
-pub const MAPS: [&str; 20] = [
+pub const MAPS: [&str; 21] = [
+    TRACKED,
     ACTIVE,
     TOOLS,
     TOOL_LINES,
@@ -128,9 +132,13 @@ pub const SWEEP_TASKS: &str = "sweep_tasks";
 pub const SWEEP_FILES: &str = "sweep_files";
 /// Never attached but by `doctor`, which learns from it whether this kernel allows trampolines.
 pub const PROBE_TRAMPOLINE: &str = "probe_trampoline";
+/// Never attached but by the benchmark: a program on `sched_switch` that does nothing.
+pub const EMPTY_TYPED: &str = "empty_typed";
+/// Never attached but by the benchmark: a program on a system call that does nothing.
+pub const EMPTY_SYSCALL: &str = "empty_syscall";
 
 /// Every program that the object must hold.
-pub const PROGRAMS: [&str; 18] = [
+pub const PROGRAMS: [&str; 20] = [
     SCHED_SWITCH,
     PROCESS_FORK,
     PROCESS_EXEC,
@@ -149,4 +157,6 @@ pub const PROGRAMS: [&str; 18] = [
     SWEEP_TASKS,
     SWEEP_FILES,
     PROBE_TRAMPOLINE,
+    EMPTY_TYPED,
+    EMPTY_SYSCALL,
 ];

@@ -6,15 +6,17 @@ use aya_ebpf::{
     macros::{btf_tracepoint, cgroup_sock, tracepoint},
     programs::{BtfTracePointContext, SockContext, TracePointContext},
 };
-use resmgr_common::{Loss, Owner, ProcessCounters, ToolCounters, ToolResource};
+use resmgr_common::{Loss, Owner, PENDING_SLOTS, ProcessCounters, ToolCounters, ToolResource};
 
 use crate::{
     descriptors::{argument, own_counters, own_tgid, result},
     kernel::{CLOSE, ESTABLISHED, SYN_SENT, Socket, Table, Transport, now_ns},
-    maps::{COUNTERS, PENDING, SOCKETS, add, add_signed, is_active, lost, remember_socket},
+    maps::{PENDING, SOCKETS, add, add_signed, counters_of, is_active, lost, remember_socket},
     tools::Tool,
 };
 
+const EBADF: i64 = -9;
+const ENOTSOCK: i64 = -88;
 const EINPROGRESS: i64 = -115;
 const EALREADY: i64 = -114;
 const EISCONN: i64 = -106;
@@ -77,13 +79,26 @@ pub fn opened(counters: *mut ProcessCounters, tgid: u32, sock: u64, connecting: 
     }
 }
 
+/// The slot of a thread's connect. A thread with the same lowest bits may take it over, which is seen and counted.
+#[inline(always)]
+fn pending(thread: u64) -> Option<*mut resmgr_common::Pending> {
+    PENDING.get_ptr_mut(thread as u32 & (PENDING_SLOTS - 1))
+}
+
 /// On the entry of connect: its exit does not tell the descriptor.
 #[tracepoint]
 pub fn connect_entered(ctx: TracePointContext) -> u32 {
-    if own_counters().is_some() {
-        let fd = argument(&ctx, 0) as u32;
-        if PENDING.insert(bpf_get_current_pid_tgid(), fd, 0).is_err() {
-            lost(Loss::PendingFull);
+    let thread = bpf_get_current_pid_tgid();
+    if own_counters().is_some()
+        && let Some(pending) = pending(thread)
+    {
+        // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
+        unsafe {
+            if (*pending).thread != 0 {
+                lost(Loss::PendingFull);
+            }
+            (*pending).fd = argument(&ctx, 0) as u32;
+            (*pending).thread = thread;
         }
     }
     0
@@ -93,24 +108,37 @@ pub fn connect_entered(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn connect_left(ctx: TracePointContext) -> u32 {
     let thread = bpf_get_current_pid_tgid();
-    // SAFETY: the value is copied at once; only this thread inserts or removes its own key.
-    let Some(fd) = (unsafe { PENDING.get(thread) }).copied() else {
+    let Some(counters) = own_counters() else {
         return 0;
     };
-    let _ = PENDING.remove(thread);
-    if let Some(counters) = own_counters()
+    let Some(pending) = pending(thread) else {
+        return 0;
+    };
+    // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
+    let fd = unsafe {
+        if (*pending).thread != thread {
+            return 0;
+        }
+        (*pending).thread = 0;
+        (*pending).fd
+    };
+    let result = result(&ctx);
+    if result != EBADF
+        && result != ENOTSOCK
         && let Some(file) = Table::of_current().file(fd)
-        && let Some(socket) = file.socket()
-        && let Some(transport) = socket.transport()
     {
-        connected(counters, socket, transport, result(&ctx));
+        // Only a socket can be connected.
+        let socket = file.known_socket();
+        if let Some((transport, state)) = socket.transport() {
+            connected(counters, socket, transport, state, result);
+        }
     }
     0
 }
 
 /// Counts what a connect came to.
 #[inline(always)]
-fn connected(counters: *mut ProcessCounters, socket: Socket, transport: Transport, result: i64) {
+fn connected(counters: *mut ProcessCounters, socket: Socket, transport: Transport, state: u8, result: i64) {
     match result {
         0 | EINPROGRESS | EINTR | ERESTARTSYS => {}
         EALREADY | EISCONN => return,
@@ -119,7 +147,6 @@ fn connected(counters: *mut ProcessCounters, socket: Socket, transport: Transpor
             return;
         }
     }
-    let state = socket.state();
     if state == CLOSE {
         // UDP that was disconnected by AF_UNSPEC, or TCP that failed while the call was under way.
         if transport == Transport::Udp {
@@ -173,7 +200,7 @@ pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
     unsafe {
         let connecting = (*owner).connecting != 0;
         (*owner).connecting = 0;
-        if connecting && let Some(counters) = COUNTERS.get_ptr_mut((*owner).tgid) {
+        if connecting && let Some(counters) = counters_of((*owner).tgid) {
             count(counters, if closed { Outcome::Failed } else { Outcome::Made }, 1);
         }
     }
@@ -203,7 +230,7 @@ fn forget(sock: u64) {
     if SOCKETS.remove(sock).is_err() {
         return;
     }
-    if let Some(counters) = COUNTERS.get_ptr_mut(owner.tgid) {
+    if let Some(counters) = counters_of(owner.tgid) {
         // SAFETY: the verifier bounded this slot; the count is added to atomically.
         unsafe {
             add_signed(&raw mut (*counters).connections_open, -1);

@@ -7,7 +7,7 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 
 use crate::{
     kernel::Task,
-    maps::{COUNTERS, RUNNING, add, is_active},
+    maps::{RUNNING, add, counters_of, is_active},
     process,
     tools::Tool,
 };
@@ -26,7 +26,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let runtime_ns = prev.runtime_ns();
     let tgid = prev.tgid();
     if tgid != 0
-        && let Some(counters) = COUNTERS.get_ptr_mut(tgid)
+        && let Some(counters) = counters_of(tgid)
     {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded both slots. `running` is this CPU's own and the
         // tracepoint runs with interrupts off; `cpu_ns` is added to atomically, `last_cpu_ns` is a single word.

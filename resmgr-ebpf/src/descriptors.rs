@@ -8,7 +8,7 @@ use resmgr_common::{ProcessCounters, ToolResource};
 
 use crate::{
     kernel::{Table, now_ns},
-    maps::{COUNTERS, add, add_signed, is_active},
+    maps::{add, add_signed, counters_of, is_active},
     tools::Tool,
 };
 
@@ -41,7 +41,7 @@ pub fn own_counters() -> Option<*mut ProcessCounters> {
     if !is_active() {
         return None;
     }
-    COUNTERS.get_ptr_mut(own_tgid())
+    counters_of(own_tgid())
 }
 
 /// Adds to the counts of opened and closed, and their difference to what is open.

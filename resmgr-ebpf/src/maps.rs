@@ -3,13 +3,13 @@
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::{
-    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE},
+    bindings::{BPF_EXIST, BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE},
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use resmgr_common::{
-    Correction, CrossedKey, CrossingRecord, EventRecord, ImageRecord, Joining, Loss, Owner, ProcessCounters, SweepFacts,
-    TaskRecord, ToolCounters, ToolLines, ToolRecord,
+    Correction, CrossedKey, CrossingRecord, EventRecord, ImageRecord, Joining, Loss, Owner, PENDING_SLOTS, Pending, ProcessCounters,
+    SweepFacts, TRACKED_BUCKETS, TaskRecord, ToolCounters, ToolLines, ToolRecord, Tracked,
 };
 
 /// The task that runs on a CPU, and its CPU time when it was switched in.
@@ -63,11 +63,13 @@ pub static JOINING: HashMap<u32, Joining> = HashMap::with_max_entries(4096, 0);
 #[map]
 pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
 #[map]
-pub static COUNTERS: HashMap<u32, ProcessCounters> = HashMap::with_max_entries(32_768, 0);
+static TRACKED: Array<Tracked> = Array::with_max_entries(1, 0);
+#[map]
+static COUNTERS: HashMap<u32, ProcessCounters> = HashMap::with_max_entries(32_768, 0);
 #[map]
 pub static SOCKETS: HashMap<u64, Owner> = HashMap::with_max_entries(65_536, 0);
 #[map]
-pub static PENDING: HashMap<u64, u32> = HashMap::with_max_entries(8_192, 0);
+pub static PENDING: Array<Pending> = Array::with_max_entries(PENDING_SLOTS, 0);
 #[map]
 pub static WANTED: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
 #[map]
@@ -102,6 +104,61 @@ pub fn is_active() -> bool {
 pub fn tracks_all() -> bool {
     // SAFETY: as in `is_active`; the value is frozen, so the verifier follows one way only.
     unsafe { core::ptr::read_volatile(&raw const TRACK_ALL) != 0 }
+}
+
+/// The counters of a process, where it has some.
+#[inline(always)]
+pub fn counters_of(tgid: u32) -> Option<*mut ProcessCounters> {
+    let tracked = TRACKED.get_ptr(0)?;
+    // SAFETY: the look-up returned Some, so the verifier bounded this slot; the index is masked to the buckets.
+    if unsafe { (*tracked).processes[bucket(tgid)] } == 0 {
+        return None;
+    }
+    COUNTERS.get_ptr_mut(tgid)
+}
+
+/// Begins a process's counters where it has none; 0, or why not.
+#[inline(always)]
+pub fn begin_counters(tgid: u32, counters: &ProcessCounters) -> i32 {
+    match COUNTERS.insert(tgid, counters, u64::from(BPF_NOEXIST)) {
+        Ok(()) => {
+            track(tgid, 1);
+            0
+        }
+        Err(error) => error,
+    }
+}
+
+/// Puts counters in the place of those of an earlier process.
+#[inline(always)]
+pub fn replace_counters(tgid: u32, counters: &ProcessCounters) -> bool {
+    COUNTERS.insert(tgid, counters, u64::from(BPF_EXIST)).is_ok()
+}
+
+/// Ends a process's counters; true for the one that did.
+#[inline(always)]
+pub fn end_counters(tgid: u32) -> bool {
+    let ended = COUNTERS.remove(tgid).is_ok();
+    if ended {
+        track(tgid, u32::MAX);
+    }
+    ended
+}
+
+#[inline(always)]
+fn bucket(tgid: u32) -> usize {
+    core::hint::black_box(tgid) as usize & (TRACKED_BUCKETS - 1)
+}
+
+#[inline(always)]
+fn track(tgid: u32, n: u32) {
+    if let Some(tracked) = TRACKED.get_ptr_mut(0) {
+        // SAFETY: as in `counters_of`; Relaxed as in `add`.
+        unsafe {
+            let processes = &raw mut (*tracked).processes[bucket(tgid)];
+            atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(processes, n);
+        }
+    }
 }
 
 /// What user space told the programs.

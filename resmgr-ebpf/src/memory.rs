@@ -5,11 +5,11 @@ use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
-use resmgr_common::{ProcessFlags, ToolResource};
+use resmgr_common::ToolResource;
 
 use crate::{
     kernel::{Memory, now_ns},
-    maps::{COUNTERS, add_signed, is_active},
+    maps::{add_signed, counters_of, is_active},
     tools::Tool,
 };
 
@@ -20,10 +20,14 @@ pub fn memory_changed(_ctx: TracePointContext) -> u32 {
         return 0;
     }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if let Some(counters) = COUNTERS.get_ptr_mut(tgid) {
+    if let Some(counters) = counters_of(tgid) {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; a racing thread stores a total too.
         unsafe {
-            (*counters).virtual_bytes = Memory::of_current().virtual_bytes();
+            let memory = match (*counters).mm {
+                0 => Memory::of_current(),
+                own => Memory::at(own),
+            };
+            (*counters).virtual_bytes = memory.virtual_bytes();
             (*counters).last_memory_ns = now_ns();
         }
     }
@@ -37,19 +41,18 @@ pub fn memory_counted(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(counters) = COUNTERS.get_ptr_mut(tgid) else {
+    let Some(counters) = counters_of(tgid) else {
         return 0;
     };
     let mm: *const u8 = ctx.arg(0);
-    let memory = Memory::at(mm as u64);
     // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot. Threads that come together may both add a
     // difference, which the next sweep heals.
     unsafe {
         // Another's pages may come and go in this process's time (ptrace), and a vforked child lives in its parent's.
-        if (*counters).flags & ProcessFlags::SHARES_MEMORY != 0 || memory.address() != Memory::of_current().address() {
+        if (*counters).mm != mm as u64 {
             return 0;
         }
-        let difference = memory.counted_pages() - (*counters).memory_pages;
+        let difference = Memory::counted_pages_of(mm) - (*counters).memory_pages;
         if difference != 0 {
             add_signed(&raw mut (*counters).memory_pages, difference);
             if let Some(tool) = Tool::of(counters) {

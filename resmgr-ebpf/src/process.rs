@@ -1,19 +1,21 @@
 //! Processes: their birth at fork, their change of image at exec, their end at the last switch of the last thread.
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
     helpers::generated,
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::warn;
 use resmgr_common::{
-    EventKind, EventRecord, IMAGE_ARGUMENTS_LEN, ImageRecord, Loss, ProcessCounters, ProcessFlags, ToolResource,
+    EventKind, EventRecord, IMAGE_ARGUMENTS_LEN, ImageRecord, Loss, ProcessCounters, ToolResource,
 };
 
 use crate::{
     kernel::{Task, image_path, now_ns},
-    maps::{COUNTERS, EEXIST, add_signed, facts, is_active, lost, push, push_image, tracks_all},
+    maps::{
+        EEXIST, add_signed, begin_counters, counters_of, end_counters, facts, is_active, lost, push, push_image,
+        replace_counters, tracks_all,
+    },
     tools::{self, Tool},
 };
 
@@ -26,7 +28,7 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     let parent = Task::new(ctx.arg(0));
     let child = Task::new(ctx.arg(1));
     let tgid = child.tgid();
-    let parents = COUNTERS.get_ptr_mut(parent.tgid());
+    let parents = counters_of(parent.tgid());
     if tgid == parent.tgid() {
         if let Some(counters) = parents {
             // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
@@ -45,9 +47,8 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
         threads: 1,
         ..ProcessCounters::default()
     };
-    if memory.address() == parent.memory().address() {
-        counters.flags = ProcessFlags::SHARES_MEMORY;
-    } else {
+    if memory.address() != parent.memory().address() {
+        counters.mm = memory.address();
         counters.memory_pages = memory.counted_pages();
     }
     if let Some(parents) = parents {
@@ -77,7 +78,7 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let tgid = task.tgid();
     let wanted = tools::wanted_by(task, tgid);
     let is_matching = facts().is_some_and(|facts| facts.matching != 0);
-    let counters = match COUNTERS.get_ptr_mut(tgid) {
+    let counters = match counters_of(tgid) {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; exec has ended the other threads.
         Some(counters) => unsafe {
             if let Some(slot) = wanted {
@@ -117,6 +118,7 @@ fn truth(task: Task) -> ProcessCounters {
         virtual_bytes: memory.virtual_bytes(),
         fds_open: task.table().count().unwrap_or(0) as i64,
         threads: 1,
+        mm: memory.address(),
         memory_pages: memory.counted_pages(),
         ..ProcessCounters::default()
     }
@@ -158,7 +160,7 @@ fn renew(task: Task, tgid: u32, counters: *mut ProcessCounters) {
         (*counters).fds_open = fds;
         (*counters).memory_pages = pages;
         (*counters).virtual_bytes = memory.virtual_bytes();
-        (*counters).flags &= !ProcessFlags::SHARES_MEMORY;
+        (*counters).mm = memory.address();
         if let Some(tool) = Tool::of(counters) {
             tool.change(ToolResource::Descriptors, fds_grown, tgid);
             tool.change(ToolResource::Memory, pages_grown, tgid);
@@ -181,7 +183,7 @@ pub fn thread_gone(task: Task, tgid: u32, counters: *mut ProcessCounters) {
         }
         (*counters).peak_rss_pages = task.group().peak_rss_pages();
         let last = *counters;
-        if COUNTERS.remove(tgid).is_err() {
+        if !end_counters(tgid) {
             return;
         }
         if let Some(tool) = Tool::of(&raw const last) {
@@ -197,10 +199,10 @@ pub fn thread_gone(task: Task, tgid: u32, counters: *mut ProcessCounters) {
 /// Begins a process's counters, replacing those of an earlier process with the same id; false where the map is full.
 #[inline(always)]
 pub fn begin(tgid: u32, counters: &ProcessCounters) -> bool {
-    let begun = match COUNTERS.insert(tgid, counters, u64::from(BPF_NOEXIST)) {
-        Ok(()) => true,
-        Err(EEXIST) => {
-            let Some(there) = COUNTERS.get_ptr_mut(tgid) else {
+    let begun = match begin_counters(tgid, counters) {
+        0 => true,
+        EEXIST => {
+            let Some(there) = counters_of(tgid) else {
                 return true;
             };
             // A sweep may have met the newborn first. SAFETY: get_ptr_mut returned Some, so the slot is bounded.
@@ -216,9 +218,9 @@ pub fn begin(tgid: u32, counters: &ProcessCounters) -> bool {
                     tool.ended(there, tgid);
                 }
             }
-            COUNTERS.insert(tgid, counters, u64::from(BPF_ANY)).is_ok()
+            replace_counters(tgid, counters)
         }
-        Err(_) => {
+        _ => {
             lost(Loss::CountersFull);
             return false;
         }

@@ -2,14 +2,14 @@
 
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use resmgr_common::{
-    Address, FileRecord, ProcessCounters, ProcessFlags, RecordHeader, RecordKind, SocketRecord, TaskFlags, TaskRecord,
+    Address, FileRecord, ProcessCounters, RecordHeader, RecordKind, SocketRecord, TaskFlags, TaskRecord,
     ToolResource,
 };
 
 use crate::{
     connections,
     kernel::{File, Memory, Table, Task, learn_cpu_bases},
-    maps::{CORRECTIONS, COUNTERS, SCRATCH, SOCKET_FILES, WANTED, add, add_signed, tracks_all},
+    maps::{CORRECTIONS, SCRATCH, SOCKET_FILES, WANTED, add, add_signed, counters_of, tracks_all},
     process,
     tools::{self, Tool},
 };
@@ -131,7 +131,7 @@ fn read_task(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
 /// Adds a thread's CPU time to counters that this very sweep began, which hold the leader's so far.
 #[inline(always)]
 fn add_thread(meta: *const IterMeta, record: &TaskRecord) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(record.tgid) {
+    if let Some(counters) = counters_of(record.tgid) {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; the kernel passes a valid context.
         unsafe {
             if (*counters).begun_by == (*meta).session {
@@ -180,7 +180,7 @@ fn write_connections(meta: *const IterMeta, table: Table, record: &mut TaskRecor
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn socket_owned(tgid: u32, sock: u64) -> u32 {
-    if let Some(counters) = COUNTERS.get_ptr_mut(tgid)
+    if let Some(counters) = counters_of(tgid)
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
         && unsafe { (*counters).tool } != 0
     {
@@ -211,7 +211,7 @@ fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
     let tgid = record.tgid;
     let start_ns = record.start_ns;
     let wanted = tools::wanted_by(task, tgid);
-    if let Some(counters) = COUNTERS.get_ptr_mut(tgid)
+    if let Some(counters) = counters_of(tgid)
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
         && unsafe { (*counters).start_ns } == start_ns
     {
@@ -240,6 +240,7 @@ fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
         virtual_bytes: task.memory().virtual_bytes(),
         fds_open: record.fds as i64,
         threads: i64::from(task.group().threads()),
+        mm: record.mm,
         memory_pages: task.memory().counted_pages(),
         tool: slot,
         // SAFETY: the kernel passes a valid context.
@@ -260,7 +261,7 @@ fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
 /// The slot of a process's tool, 0 for none.
 #[inline(always)]
 fn tool_of(tgid: u32) -> u32 {
-    match COUNTERS.get_ptr(tgid) {
+    match counters_of(tgid) {
         // SAFETY: get_ptr returned Some, so the verifier bounded this slot.
         Some(counters) => unsafe { (*counters).tool },
         None => 0,
@@ -293,7 +294,9 @@ fn heal_process(counters: *mut ProcessCounters, task: Task, record: &mut TaskRec
         let mut pages = 0;
         if record.flags & TaskFlags::MEMORY_READ != 0 {
             (*counters).virtual_bytes = task.memory().virtual_bytes();
-            if (*counters).flags & ProcessFlags::SHARES_MEMORY == 0 {
+            if (*counters).mm != 0 {
+                // An address space may change hands without an event (a leader that exits while others run).
+                (*counters).mm = record.mm;
                 pages = task.memory().counted_pages() - (*counters).memory_pages;
             }
         }

@@ -105,7 +105,7 @@ impl Agent {
     /// A command that asks it.
     pub fn client<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(crate::binary("resmgr"));
-        command.args(arguments).arg("--socket").arg(self.socket());
+        command.arg("--socket").arg(self.socket()).args(arguments);
         command
     }
 

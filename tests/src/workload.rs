@@ -18,7 +18,12 @@ pub struct Workload {
 impl Workload {
     /// Starts one, which uses nothing yet but its three standard descriptors.
     pub fn start() -> Self {
-        let mut child = Command::new(crate::binary("workload"))
+        Self::over(&mut Command::new(crate::binary("workload")))
+    }
+
+    /// Starts one by a command that becomes it.
+    pub fn over(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated;
 use resmgr_common::{RSS_KINDS, RssShape};
 
-use super::{offset, probe, window};
+use super::{load, offset, probe, window};
 use crate::maps::{CPU_BASES, RUNNING, Words};
 
 /// An address space, by address.
@@ -44,6 +44,14 @@ impl Memory {
         let stride = offset!(rss_stride);
         // All kinds but the first, which is files.
         probe::<i64>(stat, stride) + probe::<i64>(stat, stride * 2) + probe::<i64>(stat, stride * 3)
+    }
+
+    /// The same, by a pointer that the verifier knows the type of: plain loads.
+    #[inline(always)]
+    pub fn counted_pages_of(mm: *const u8) -> i64 {
+        let stat = offset!(mm_rss_stat) + offset!(percpu_counter_count);
+        let stride = offset!(rss_stride);
+        load::<i64>(mm, stat + stride) + load::<i64>(mm, stat + stride * 2) + load::<i64>(mm, stat + stride * 3)
     }
 
     /// Where the arguments lie that its program was started with: from, to.

@@ -135,17 +135,21 @@ impl Socket {
         probe(self.0, offset!(sock_state))
     }
 
-    /// Whether it speaks TCP (or MPTCP) or UDP over IP, and if so which.
+    /// Whether it speaks TCP (or MPTCP) or UDP over IP, and if so which; and its state.
+    ///
+    /// Family and state lie side by side in every kernel (user space has checked), and are read together.
     #[inline(always)]
-    pub fn transport(self) -> Option<Transport> {
-        if FAMILIES >> (self.family() & 63) & 1 == 0 {
+    pub fn transport(self) -> Option<(Transport, u8)> {
+        let [family, state]: [u16; 2] = probe(self.0, offset!(sock_family));
+        if FAMILIES >> (family & 63) & 1 == 0 {
             return None;
         }
-        match (self.kind(), self.protocol()) {
-            (SOCK_STREAM, IPPROTO_TCP | IPPROTO_MPTCP) => Some(Transport::Tcp),
-            (SOCK_DGRAM, IPPROTO_UDP) => Some(Transport::Udp),
-            _ => None,
-        }
+        let transport = match (self.kind(), self.protocol()) {
+            (SOCK_STREAM, IPPROTO_TCP | IPPROTO_MPTCP) => Transport::Tcp,
+            (SOCK_DGRAM, IPPROTO_UDP) => Transport::Udp,
+            _ => return None,
+        };
+        Some((transport, state as u8))
     }
 
     /// 1 where it is a connection (TCP that neither listens nor is closed, or UDP that is connected), else 0.

@@ -18,6 +18,9 @@ pub enum LayoutError {
         /// The field.
         field: &'static str,
     },
+    /// Fields that are read together lie apart.
+    #[error("in its struct sock, {0} lie apart")]
+    Apart(&'static str),
 }
 
 /// A struct to find fields in.
@@ -63,6 +66,9 @@ pub(super) fn find(types: &Types<'_>, page_shift: u32, cpus: u32) -> Result<Layo
     let binprm = Struct::find(types, "linux_binprm")?;
     let cgroups = cgroups(types, &task)?;
     let rss = rss(types, &mm)?;
+    if sock.offset("__sk_common.skc_state")? != sock.offset("__sk_common.skc_family")? + 2 {
+        return Err(LayoutError::Apart("skc_family and skc_state"));
+    }
     Ok(Layout {
         task_pid: task.offset("pid")?,
         task_tgid: task.offset("tgid")?,

@@ -22,8 +22,8 @@ use aya::{
     },
 };
 use resmgr_common::{
-    ABI_VERSION, Correction, CrossedKey, Joining, Owner, ProcessCounters, SweepFacts, ToolCounters, ToolLines,
-    ToolRecord, names,
+    ABI_VERSION, Correction, CrossedKey, Joining, Owner, Pending, ProcessCounters, SweepFacts, ToolCounters, ToolLines,
+    ToolRecord, Tracked, names,
 };
 use rustix::fs::{FlockOperation, flock};
 
@@ -113,7 +113,9 @@ fn shape(map: &str) -> (usize, usize) {
         names::TOOL_RECORDS => (4, size_of::<ToolRecord>()),
         names::CROSSED => (size_of::<CrossedKey>(), 1),
         names::JOINING => (4, size_of::<Joining>()),
-        names::CGROUPS | names::PENDING => (8, 4),
+        names::CGROUPS => (8, 4),
+        names::PENDING => (4, size_of::<Pending>()),
+        names::TRACKED => (4, size_of::<Tracked>()),
         names::COUNTERS => (4, size_of::<ProcessCounters>()),
         names::SOCKETS => (8, size_of::<Owner>()),
         names::CORRECTIONS => (4, size_of::<Correction>()),

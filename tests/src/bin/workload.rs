@@ -147,6 +147,27 @@ fn obey(words: &[&str], held: &mut Held) -> Answer {
             let used: u64 = threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum();
             Ok(used.to_string())
         }
+        // The rest is for benchmarks: calls without end, and nothing held after them.
+        "open-close" => {
+            for _ in 0..number(1)? {
+                File::open("/dev/null")?;
+            }
+            Ok(String::new())
+        }
+        "map-unmap" => {
+            for _ in 0..number(1)? {
+                drop(std::hint::black_box(Vec::<u8>::with_capacity(40 << 20)));
+            }
+            Ok(String::new())
+        }
+        "fault" => {
+            // Larger than what the allocator keeps for itself, so that each page is new.
+            for _ in 0..number(1)?.div_ceil(10_240) {
+                drop(std::hint::black_box(vec![1u8; 10_240 << 12]));
+            }
+            Ok(String::new())
+        }
+        "ping-pong" => ping_pong(number(1)?),
         "numbers" => {
             let numbers: Vec<String> = held.descriptors.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
             Ok(numbers.join(" "))
@@ -219,6 +240,27 @@ fn connect_nonblocking(held: &mut Held, address: std::net::SocketAddr, n: usize)
         }
     }
     Ok(refused.to_string())
+}
+
+/// Two threads that hand a byte to and fro.
+fn ping_pong(n: usize) -> Answer {
+    use std::io::Read as _;
+    let (mut ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
+    let other = std::thread::spawn(move || -> std::io::Result<()> {
+        let mut byte = [0];
+        for _ in 0..n {
+            theirs.read_exact(&mut byte)?;
+            theirs.write_all(&byte)?;
+        }
+        Ok(())
+    });
+    let mut byte = [0];
+    for _ in 0..n {
+        ours.write_all(&byte)?;
+        ours.read_exact(&mut byte)?;
+    }
+    other.join().map_err(|_| "the other thread failed")??;
+    Ok(String::new())
 }
 
 /// Uses a CPU for some milliseconds of this thread's own CPU time; returns the nanoseconds used.

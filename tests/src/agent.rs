@@ -41,6 +41,24 @@ pub fn unprivileged(command: &mut Command) -> &mut Command {
     command.uid(NOBODY).gid(NOBODY)
 }
 
+/// A path of a test's own under a kernel's file system, named after its folder.
+fn private(root: &str, folder: &Path) -> PathBuf {
+    // The BPF file system allows no dot in a name.
+    let name = folder.file_name().map(|name| name.to_string_lossy().replace('.', ""));
+    Path::new(root).join(format!("resmgr-test-{}", name.unwrap_or_default()))
+}
+
+/// Where cgroup v2 is mounted.
+fn cgroup2() -> String {
+    let mounts = std::fs::read_to_string("/proc/mounts").expect("/proc is mounted");
+    let of_line = |line: &str| {
+        let mut fields = line.split(' ').skip(1);
+        let at = fields.next()?.to_owned();
+        (fields.next()? == "cgroup2").then_some(at)
+    };
+    mounts.lines().find_map(of_line).unwrap_or_else(|| "/sys/fs/cgroup".to_owned())
+}
+
 /// A running agent.
 pub struct Agent {
     child: Child,
@@ -85,7 +103,9 @@ impl Agent {
             .arg("--state-dir")
             .arg(folder.join("state"))
             .arg("--pin-dir")
-            .arg(folder.join("pins"))
+            .arg(private("/sys/fs/bpf", folder))
+            .arg("--cgroup-root")
+            .arg(private(&cgroup2(), folder))
             .env("RESMGR_LOG", "warn")
             .args(arguments)
             .stdin(Stdio::null());

@@ -27,7 +27,10 @@ fn sample(pid: u32, start_ns: u64, cpu_ns: u64) -> ProcessSample {
 }
 
 fn sweep(processes: Vec<ProcessSample>) -> Sweep {
-    Sweep { processes, bytes: 0 }
+    Sweep {
+        processes,
+        ..Sweep::default()
+    }
 }
 
 fn event(kind: ProcessEventKind, pid: u32, start_ns: u64, cpu_ns: u64) -> ProcessEvent {
@@ -39,6 +42,8 @@ fn event(kind: ProcessEventKind, pid: u32, start_ns: u64, cpu_ns: u64) -> Proces
         euid: 0,
         comm: Comm::default(),
         at_ns: 0,
+        tool: None,
+        peak_rss_bytes: 0,
         counts: EventCounts {
             cpu_time_ns: cpu_ns,
             ..EventCounts::default()
@@ -175,7 +180,7 @@ fn without_sweeps_counters_are_what_is_known_and_names_stay() {
         connections_open: 5,
         ..EventCounts::default()
     };
-    tracker.apply_counts(vec![(ProcessId { pid: 7, start_ns: 1 }, counts)], at(11));
+    tracker.apply_counts(vec![(ProcessId { pid: 7, start_ns: 1 }, None, counts)], at(11));
     let process = &tracker.process(7).unwrap().sample;
     assert_eq!(
         (process.open_fds, process.connections, process.comm.to_string().as_str()),

@@ -122,6 +122,16 @@ impl Agent {
         self.folder.path().join("resmgr.sock")
     }
 
+    /// The cgroup under which its tools get leaves.
+    pub fn cgroup_root(&self) -> PathBuf {
+        private(&cgroup2(), self.folder.path())
+    }
+
+    /// Where it pins, unless it is ephemeral.
+    pub fn pin_dir(&self) -> PathBuf {
+        private("/sys/fs/bpf", self.folder.path())
+    }
+
     /// A command that asks it.
     pub fn client<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(crate::binary("resmgr"));

@@ -9,10 +9,13 @@ mod agent;
 mod truth;
 mod workload;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 pub use agent::{Agent, Output, run, unprivileged};
-pub use truth::{cpu_ns, open_fds, page_sum_kib, socket_inodes};
+pub use truth::{cpu_ns, open_fds, page_sum_kib, process_clock_ns, socket_inodes};
 pub use workload::Workload;
 
 /// A binary of this workspace, beside the test that runs.
@@ -29,4 +32,21 @@ pub fn binary(name: &str) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// A number of a report.
+pub fn number(value: &serde_json::Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Waits for something to hold, up to a deadline.
+pub fn until<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(value) = holds() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -34,6 +34,15 @@ pub fn cpu_ns(pid: u32) -> u64 {
         .sum()
 }
 
+/// A process's own clock (`clock_getcpuclockid`) in nanoseconds: all its threads, the ended ones included.
+pub fn process_clock_ns(pid: u32) -> u64 {
+    let clock = rustix::time::DynamicClockId::Dynamic;
+    let _ = clock;
+    // The id of a process's clock is made of its pid: CPUCLOCK_SCHED is 2.
+    let id = (!pid.cast_signed()) << 3 | 2;
+    clock_ns(id)
+}
+
 /// The kernel's own sum over a process's pages of a kind (`Rss`, `Anonymous`), in KiB.
 pub fn page_sum_kib(pid: u32, kind: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the process lives");

@@ -6,12 +6,14 @@
 )]
 
 mod agent;
+mod patience;
 mod truth;
 mod workload;
 
 use std::path::PathBuf;
 
 pub use agent::{Agent, Output, run, unprivileged};
+pub use patience::{patience, wait_until};
 pub use truth::{cpu_ns, open_fds, page_sum_kib, socket_inodes};
 pub use workload::Workload;
 

@@ -100,6 +100,8 @@ pub(crate) fn run(workspace: &Workspace, kernels: Option<&str>, wanted: &Wanted)
             }),
         }
     }
+    let names: Vec<&str> = machines.iter().map(|(name, _)| *name).collect();
+    println!("booting Linux {}: each tells once it has ended", names.join(", "));
     let started = Instant::now();
     boot_all(machines, limits(wanted), |kernel, machine, boot| {
         let row = row(kernel, boot);

@@ -73,7 +73,7 @@ impl Agent {
             .spawn()
             .expect("the agent starts");
         let mut agent = Self { child, folder };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + crate::patience(30);
         while UnixStream::connect(agent.socket()).is_err() || !agent.answers() {
             if let Ok(Some(status)) = agent.child.try_wait() {
                 panic!("the agent ended: {status}");

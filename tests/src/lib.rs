@@ -6,15 +6,14 @@
 )]
 
 mod agent;
+mod patience;
 mod truth;
 mod workload;
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::path::PathBuf;
 
 pub use agent::{Agent, Output, run, unprivileged};
+pub use patience::{patience, until, wait_until};
 pub use truth::{cpu_ns, open_fds, page_sum_kib, process_clock_ns, socket_inodes};
 pub use workload::Workload;
 
@@ -37,16 +36,4 @@ pub fn binary(name: &str) -> PathBuf {
 /// A number of a report.
 pub fn number(value: &serde_json::Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
-}
-
-/// Waits for something to hold, up to a deadline.
-pub fn until<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(value) = holds() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use resmgr_tests::{Agent, Output, Workload, binary, run, unprivileged};
+use resmgr_tests::{Agent, Output, Workload, binary, patience, run, unprivileged, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -26,8 +26,9 @@ const UNSUPPORTED: Option<i32> = Some(5);
 fn refused(folder: &Path, arguments: &[&str]) -> Output {
     let agent = Agent::command(folder, arguments);
     // One that starts after all would run for ever.
+    let seconds = |count| patience(count).as_secs().to_string();
     let output = run(Command::new("timeout")
-        .args(["-k", "20", "30"])
+        .args(["-k", &seconds(20), &seconds(30)])
         .arg(agent.get_program())
         .args(agent.get_args()));
     assert!(
@@ -204,11 +205,9 @@ fn nothing_stays_attached_after_the_agent_stops() {
     agent.signal(Signal::TERM);
     assert_eq!(agent.wait(), Some(0));
     // The kernel frees a detached program after a grace period of its own.
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !programs.is_disjoint(&loaded_ids()) {
-        assert!(Instant::now() < deadline, "still loaded");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("the kernel to free the programs", 20, || {
+        programs.is_disjoint(&loaded_ids())
+    });
     assert!(!agent.socket().exists());
     assert!(!agent.socket().with_file_name("state").exists());
 }
@@ -329,7 +328,7 @@ fn garbage_on_the_socket_is_refused_and_harms_nobody() {
     let agent = Agent::start(&[]);
     let ask = |bytes: &[u8]| {
         let mut stream = UnixStream::connect(agent.socket()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(patience(20))).unwrap();
         // The agent may hang up before all is written.
         let _ = stream.write_all(bytes);
         let mut line = String::new();
@@ -358,13 +357,14 @@ fn garbage_on_the_socket_is_refused_and_harms_nobody() {
     assert!(ask(&vec![b'x'; 1 << 20]).contains("too_large"));
     // Half a request and a hang-up, silence, and more clients than there is room for.
     drop(UnixStream::connect(agent.socket()).unwrap().write_all(b"{\"v\":1,"));
-    std::thread::sleep(Duration::from_millis(200));
+    // It accepts in order: by the turn of the one who asks, all of them are there.
     let silent: Vec<UnixStream> = (0..64).map(|_| UnixStream::connect(agent.socket()).unwrap()).collect();
-    std::thread::sleep(Duration::from_millis(200));
     let turned_away = ask(b"");
     assert!(turned_away.contains("busy"), "{turned_away}");
     drop(silent);
-    std::thread::sleep(Duration::from_millis(200));
+    wait_until("room for a client again", 20, || {
+        !ask(b"{\"v\":1,\"method\":\"status\",\"params\":{}}\n").contains("busy")
+    });
     assert_eq!(agent.status(&[])["agent"]["pid"], agent.pid());
 }
 
@@ -381,7 +381,7 @@ fn a_client_that_does_not_read_does_not_hold_up_the_others() {
     }
     let asked = Instant::now();
     agent.status(&["--fresh"]);
-    assert!(asked.elapsed() < Duration::from_secs(5));
+    assert!(asked.elapsed() < patience(5));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod arguments;
 mod bench;
+mod built;
+mod distribution;
 mod ebpf;
 mod lint;
 mod run;
@@ -11,6 +13,7 @@ mod shell;
 mod sources;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 use std::{env, process::ExitCode};
@@ -26,10 +29,15 @@ Usage: cargo xtask COMMAND
 
   run [--once] [-- ARGS]         build resmgr and run its agent beside an installed one, showing status;
                                  ARGS go to `resmgr agent`
-  test [--full] [--object FILE] [FILTER] [-- ARGS]
-                                 every test, those of the live kernel as root; ARGS go to the test binaries
+  test [--full] [--object FILE] [--vm | --no-vm] [FILTER] [-- ARGS]
+                                 every test, those of the live kernel as root; then, where neither FILTER nor ARGS
+                                 is given, `vm`. ARGS go to the test binaries
       --full                     the long ones too (sets RESMGR_TEST_FULL=1)
       --object FILE              test this BPF object instead of the committed one
+      --vm, --no-vm              `vm` in any case, or not at all
+  vm [--kernel LIST] [--full] [--object FILE] [FILTER] [-- ARGS]
+                                 the tests of the live kernel on other kernels, in virtual machines by software
+      --kernel LIST              on these alone, such as 5.10,6.12 (default: every kernel of the matrix)
   ebpf [--check] [--out FILE]    build the BPF object and its manifest from source
       --check                    change nothing: compare the rebuilt object with the committed one
       --out FILE                 write the object there, and no manifest
@@ -71,6 +79,7 @@ fn dispatch() -> Result<ExitCode> {
     match command.as_str() {
         "run" => run::main(&workspace, rest),
         "test" => test::main(&workspace, rest),
+        "vm" => vm::main(&workspace, rest),
         "ebpf" => ebpf::main(&workspace, rest),
         "lint" => lint::main(&workspace, rest),
         "tidy" => tidy::main(&workspace, rest),

@@ -1,6 +1,7 @@
-//! `cargo xtask test`: every test, those of the live kernel as root. Judges none of them: the runners' own lines stand.
+//! `cargo xtask test`: every test, those of the live kernel as root, and on other kernels too. Judges none of them: the runners' own lines stand.
 
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -9,49 +10,68 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     arguments::{Argument, Arguments},
+    built::{self, Kind},
     shell,
+    vm::{self, Wanted},
     workspace::Workspace,
 };
 
 /// The package whose tests need root.
 const LIVE: &str = "resmgr-tests";
 
-/// Runs the command.
+/// Runs the command: on this host, then on the kernels of the matrix.
 pub(crate) fn main(workspace: &Workspace, rest: &[String]) -> Result<ExitCode> {
-    let mut variables: Vec<(&str, PathBuf)> = Vec::new();
-    let mut for_tests: Vec<&str> = Vec::new();
+    let mut wanted = Wanted::default();
+    let mut in_machines = None;
     let mut arguments = Arguments::new("test", rest);
     while let Some(argument) = arguments.next() {
         match argument {
-            Argument::Option("full") => variables.push(("RESMGR_TEST_FULL", "1".into())),
-            Argument::Option("object") => {
-                variables.push(("RESMGR_BPF_OBJECT", object(arguments.value("object")?)?));
-            }
-            Argument::Word(filter) => for_tests.push(filter),
-            Argument::Rest(given) => for_tests.extend(given.iter().map(String::as_str)),
+            Argument::Option("full") => wanted.full = true,
+            Argument::Option("object") => wanted.object = Some(object(arguments.value("object")?)?),
+            Argument::Option("vm") => in_machines = Some(true),
+            Argument::Option("no-vm") => in_machines = Some(false),
+            Argument::Word(filter) => wanted.arguments.push(filter.to_owned()),
+            Argument::Rest(given) => wanted.arguments.extend_from_slice(given),
             other @ Argument::Option(_) => return arguments.unknown(&other),
         }
+    }
+    let mut passed = on_the_host(workspace, &wanted)?;
+    // One who asks for one test waits for that.
+    if in_machines.unwrap_or(wanted.arguments.is_empty()) {
+        println!("\nthe live tests on the kernels of the matrix (`--no-vm` leaves them out):");
+        passed &= vm::run(workspace, vm::ALL, &wanted)?;
+    }
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn on_the_host(workspace: &Workspace, wanted: &Wanted) -> Result<bool> {
+    let mut variables: Vec<(&str, &OsStr)> = Vec::new();
+    if wanted.full {
+        variables.push(("RESMGR_TEST_FULL", "1".as_ref()));
+    }
+    if let Some(object) = &wanted.object {
+        variables.push(("RESMGR_BPF_OBJECT", object.as_ref()));
     }
     // The live tests start this binary, and cargo does not know that they need it.
     shell::run(shell::cargo(workspace).args(["build", "--package", "resmgr"]))?;
 
     let mut all = shell::cargo(workspace);
     all.args(["test", "--workspace", "--exclude", "resmgr-ebpf", "--no-fail-fast"]);
-    all.envs(variables.iter().map(|(name, value)| (name, value)));
+    all.envs(variables.iter().copied());
     if shell::is_root()? {
-        return Ok(shell::exit_code(shell::status(all.arg("--").args(&for_tests))?));
+        return Ok(shell::status(all.arg("--").args(&wanted.arguments))?.success());
     }
-    let mut passed = shell::status(all.args(["--exclude", LIVE, "--"]).args(&for_tests))?.success();
+    let mut passed = shell::status(all.args(["--exclude", LIVE, "--"]).args(&wanted.arguments))?.success();
     for binary in live_binaries(workspace)? {
         println!("     Running {} as root", workspace.show(&binary));
         let mut test = as_root(workspace, &binary, &variables)?;
-        passed &= shell::status(test.args(&for_tests))?.success();
+        passed &= shell::status(test.args(&wanted.arguments))?.success();
     }
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(passed)
 }
 
 /// The object's absolute path: each package's tests run in a folder of their own.
-fn object(path: &str) -> Result<PathBuf> {
+pub(crate) fn object(path: &str) -> Result<PathBuf> {
     Path::new(path)
         .canonicalize()
         .with_context(|| format!("find {path} (`cargo xtask ebpf --check` builds target/bpf/check.o)"))
@@ -67,10 +87,10 @@ fn live_binaries(workspace: &Workspace) -> Result<Vec<PathBuf>> {
         "--no-run",
         "--message-format=json-render-diagnostics",
     ]);
-    let binaries: Vec<PathBuf> = shell::output(&mut build)?
-        .lines()
-        .filter_map(executable)
-        .map(PathBuf::from)
+    let binaries: Vec<PathBuf> = built::all(&shell::output(&mut build)?)
+        .into_iter()
+        .filter(|built| built.kind == Kind::Test)
+        .map(|built| built.path)
         .collect();
     if binaries.is_empty() {
         bail!("cargo built no tests of {LIVE}: look at its Cargo.toml");
@@ -79,40 +99,10 @@ fn live_binaries(workspace: &Workspace) -> Result<Vec<PathBuf>> {
 }
 
 /// A test binary as root, where and with what cargo would start it.
-fn as_root(workspace: &Workspace, binary: &Path, variables: &[(&str, PathBuf)]) -> Result<Command> {
+fn as_root(workspace: &Workspace, binary: &Path, variables: &[(&str, &OsStr)]) -> Result<Command> {
     let folder = workspace.root().join("tests");
     let mut test = shell::as_root(binary, true)?;
     test.current_dir(&folder).env("CARGO_MANIFEST_DIR", &folder);
-    test.envs(variables.iter().map(|(name, value)| (name, value)));
+    test.envs(variables.iter().copied());
     Ok(test)
-}
-
-/// The test binary that one of cargo's JSON messages names.
-fn executable(message: &str) -> Option<&str> {
-    let (_, profile) = message.split_once("\"profile\":{")?;
-    let (profile, _) = profile.split_once('}')?;
-    // A target that may be tested says so too, outside its profile.
-    if !message.contains("\"reason\":\"compiler-artifact\"") || !profile.contains("\"test\":true") {
-        return None;
-    }
-    let (_, rest) = message.split_once("\"executable\":\"")?;
-    let (path, _) = rest.split_once('"')?;
-    // A path with escapes is not taken apart: nothing here makes one.
-    (!path.contains('\\')).then_some(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::executable;
-
-    #[test]
-    fn only_test_binaries_are_taken_from_cargos_messages() {
-        let test = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"test":true},"profile":{"opt_level":"0","test":true},"executable":"/t/live-1","fresh":true}"#;
-        assert_eq!(executable(test), Some("/t/live-1"));
-        let binary = test.replace("\"0\",\"test\":true", "\"0\",\"test\":false");
-        assert_eq!(executable(&binary), None);
-        let library = test.replace("\"/t/live-1\"", "null");
-        assert_eq!(executable(&library), None);
-        assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
-    }
 }

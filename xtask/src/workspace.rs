@@ -45,6 +45,11 @@ impl Workspace {
         self.target.join("bpf")
     }
 
+    /// Where virtual machines have their kernels, their tests and their logs.
+    pub(crate) fn vm_target(&self) -> PathBuf {
+        self.target.join("vm")
+    }
+
     /// Where tools that cargo installs for this workspace alone lie.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("toolchain")

@@ -1,11 +1,14 @@
 //! The file systems that hooks and pins need: mounted where missing, and put back where asked.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::{
+    io::Errno,
+    mount::{MountFlags, UnmountFlags, mount, unmount},
+};
 
 use super::KernelError;
 
@@ -73,14 +76,20 @@ impl Mounts {
 
     fn mount(&mut self, file_system: &'static str, at: &'static str) -> Result<(), KernelError> {
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        mount(file_system, at, file_system, flags, None).map_err(|errno| KernelError::Mount {
-            file_system,
-            path: at.into(),
-            source: io::Error::from(errno),
-        })?;
-        tracing::info!(file_system, at, "mounted");
-        self.ours.push(at);
-        Ok(())
+        match mount(file_system, at, file_system, flags, None) {
+            Ok(()) => {
+                tracing::info!(file_system, at, "mounted");
+                self.ours.push(at);
+                Ok(())
+            }
+            // Somebody else has mounted it since we looked, and it is theirs.
+            Err(Errno::BUSY) if mounted(file_system).iter().any(|path| path == Path::new(at)) => Ok(()),
+            Err(errno) => Err(KernelError::Mount {
+                file_system,
+                path: at.into(),
+                source: errno.into(),
+            }),
+        }
     }
 
     /// Unmounts what we mounted, last first; one that is in use stays and is reported.

@@ -168,6 +168,11 @@ fn obey(words: &[&str], held: &mut Held) -> Answer {
             Ok(String::new())
         }
         "ping-pong" => ping_pong(number(1)?),
+        // Nanoseconds of the whole process by its own clock, which has the threads that ended too.
+        "cpu" => {
+            let used = clock_gettime(ClockId::ProcessCPUTime);
+            Ok((used.tv_sec * 1_000_000_000 + used.tv_nsec).to_string())
+        }
         "numbers" => {
             let numbers: Vec<String> = held.descriptors.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
             Ok(numbers.join(" "))

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{shell, sources::Manifest, workspace::Workspace};
+use crate::{distribution, shell, sources::Manifest, workspace::Workspace};
 
 const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"];
 const LLVM: &str = "/usr/lib/llvm-22";
@@ -58,11 +58,15 @@ pub(crate) fn prepare(workspace: &Workspace, manifest: Option<&Manifest>) -> Res
     if shell::find_on_path("apt-get").is_none() {
         bail!("there is no toolchain for BPF here: {BY_HAND}");
     }
-    if distribution().is_none() || !Path::new(LLVM).join("bin/llvm-config").is_file() || objcopy(None).is_none() {
-        install_packages()?;
+    if packaged().is_none() || !Path::new(LLVM).join("bin/llvm-config").is_file() || objcopy(None).is_none() {
+        distribution::install(
+            &PACKAGES,
+            "BPF is built from the compiler's library source and linked by LLVM",
+            BY_HAND,
+        )?;
     }
     if local_linker(workspace).is_none() {
-        let compiler = distribution().with_context(|| format!("the packages brought no compiler: {BY_HAND}"))?;
+        let compiler = packaged().with_context(|| format!("the packages brought no compiler: {BY_HAND}"))?;
         install_linker(workspace, &compiler)?;
     }
     find(workspace, manifest).unwrap_or_else(|| bail!("what was installed is no complete toolchain: {BY_HAND}"))
@@ -115,7 +119,7 @@ fn find(workspace: &Workspace, manifest: Option<&Manifest>) -> Option<Result<Too
         let linker = shell::find_on_path("bpf-linker").or_else(|| local_linker(workspace));
         found.extend(linker.map(|linker| (compiler, linker)));
     }
-    if let Some(compiler) = distribution() {
+    if let Some(compiler) = packaged() {
         let linker = local_linker(workspace).or_else(|| shell::find_on_path("bpf-linker"));
         found.extend(linker.map(|linker| (compiler, linker)));
     }
@@ -162,7 +166,7 @@ pub(super) fn llvm_version(text: &str) -> Option<String> {
 
 /// A compiler with the library's source, where one is installed: it can check for any target.
 pub(crate) fn with_library_source() -> Option<Compiler> {
-    nightly().or_else(distribution)
+    nightly().or_else(packaged)
 }
 
 fn nightly() -> Option<Compiler> {
@@ -175,7 +179,7 @@ fn nightly() -> Option<Compiler> {
     compiler(&bin, false)
 }
 
-fn distribution() -> Option<Compiler> {
+fn packaged() -> Option<Compiler> {
     compiler(Path::new("/usr/bin"), true)
 }
 
@@ -229,19 +233,6 @@ fn objcopy(compiler: Option<&Compiler>) -> Option<PathBuf> {
             .map(|name| folder.join(&host).join("bin").join(name))
             .find(|file| file.is_file())
     })
-}
-
-fn install_packages() -> Result<()> {
-    let list = PACKAGES.join(" ");
-    println!("installing {list} with apt-get: BPF is built from the compiler's library source and linked by LLVM");
-    let by_hand = || format!("apt-get could not install {list}; by hand: {BY_HAND}");
-    let apt = Path::new("apt-get");
-    shell::run(shell::as_root(apt, false)?.arg("update")).with_context(by_hand)?;
-    let mut install = shell::as_root(apt, false)?;
-    install
-        .args(["install", "-y", "--no-install-recommends"])
-        .args(PACKAGES);
-    shell::run(&mut install).with_context(by_hand)
 }
 
 fn install_linker(workspace: &Workspace, compiler: &Compiler) -> Result<()> {

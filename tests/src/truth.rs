@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs};
 
+use crate::account::socket_inode;
+
 /// The numbers of a process's open descriptors.
 pub fn open_fds(pid: u32) -> BTreeSet<u32> {
     let folder = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives");
@@ -15,10 +17,7 @@ pub fn open_fds(pid: u32) -> BTreeSet<u32> {
 pub fn socket_inodes(pid: u32) -> BTreeSet<u64> {
     open_fds(pid)
         .into_iter()
-        .filter_map(|fd| {
-            let link = fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
-            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-        })
+        .filter_map(|fd| socket_inode(format!("/proc/{pid}/fd/{fd}")))
         .collect()
 }
 

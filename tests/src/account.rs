@@ -42,7 +42,7 @@ fn account(pid: u32, connections: &HashSet<u64>) -> Account {
         let descriptors = numbers(&folder);
         let inodes = descriptors
             .iter()
-            .filter_map(|fd| socket_inode(&format!("{folder}/{fd}")));
+            .filter_map(|fd| socket_inode(format!("{folder}/{fd}")));
         account
             .connections
             .extend(inodes.filter(|inode| connections.contains(inode)));

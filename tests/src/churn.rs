@@ -90,11 +90,9 @@ impl Churn {
     /// Tries one thing in a process of its own; returns how the kernel refuses it, if it does.
     pub fn refusal(kind: Kind) -> Option<Errno> {
         let output = run(Command::new(crate::binary("churn")).args(["try", kind.name()]));
-        match output.stdout.trim().parse() {
-            Ok(0) => None,
-            Ok(errno) => Some(Errno::from_raw_os_error(errno)),
-            Err(_) => panic!("`{}` was not even tried: {output:?}", kind.name()),
-        }
+        let errno = output.stdout.trim().parse().ok();
+        let errno = errno.unwrap_or_else(|| panic!("`{}` was not even tried: {output:?}", kind.name()));
+        (errno != 0).then(|| Errno::from_raw_os_error(errno))
     }
 
     /// Ends it; every process of it must end well.

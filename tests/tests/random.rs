@@ -25,7 +25,7 @@ impl Scale {
     fn chosen() -> Self {
         let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
         let (operations, round) = match (is_set("RESMGR_TEST_VM"), is_set("RESMGR_TEST_FULL")) {
-            (false, false) => (300_000, 5_000),
+            (false, false) => (250_000, 5_000),
             (false, true) => (1_000_000, 5_000),
             // Under emulation everything takes fifty times as long.
             (true, false) => (20_000, 1_000),

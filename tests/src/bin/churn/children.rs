@@ -8,7 +8,11 @@ use rustix::{
     process::{Pid, WaitOptions, waitpid},
 };
 
-use crate::{held::Table, random::Random, worker::Worker};
+use crate::{
+    held::Table,
+    random::Random,
+    worker::{self, Worker},
+};
 
 /// This program, whatever its path was. The thread's own: a process whose leader has ended has none.
 pub(crate) const PROGRAM: &std::ffi::CStr = c"/proc/thread-self/exe";
@@ -42,7 +46,7 @@ pub(crate) fn work_and_end(parent: &Worker, seed: u64, operations: u32) -> ! {
         table: Arc::new(Table::empty(false)),
         may_unshare: false,
         may_have_children: false,
-        connecting: false,
+        weights: worker::ALL,
     };
     child.work(operations, BOUND);
     raw::exit_process(0)

@@ -65,6 +65,6 @@ fn worker(board: Board) -> Result<Worker, Errno> {
         table: Arc::new(Table::of_this_thread(false)?),
         may_unshare: false,
         may_have_children: true,
-        connecting: false,
+        weights: worker::ALL,
     })
 }

@@ -19,7 +19,7 @@ use crate::{
     children::{PROGRAM, arguments, wait_for_all},
     held::{BOARD, FILLING, Sort, Table, open_numbers},
     random::Random,
-    worker::Worker,
+    worker::{self, Weights, Worker},
 };
 
 /// Threads besides the one that leads, at most.
@@ -41,8 +41,6 @@ pub(crate) struct Process {
     threads: Vec<JoinHandle<()>>,
     /// It has had another image in this round.
     resumed: bool,
-    /// It is after connections in this round.
-    connecting: bool,
 }
 
 impl Process {
@@ -58,7 +56,6 @@ impl Process {
             headless: false,
             threads: Vec::new(),
             resumed,
-            connecting: false,
         })
     }
 
@@ -100,14 +97,14 @@ impl Process {
         )
     }
 
-    fn worker(&self, user: u32, may_unshare: bool) -> Worker {
+    fn worker(&self, user: u32, may_unshare: bool, weights: Weights) -> Worker {
         Worker {
             board: self.board,
             random: self.random(user),
             table: Arc::clone(&self.table),
             may_unshare,
             may_have_children: true,
-            connecting: self.connecting,
+            weights,
         }
     }
 
@@ -116,12 +113,16 @@ impl Process {
         let mut random = self.random(0);
         let threads = random.below(THREADS + 1);
         let bound = (BOUNDS.start + random.below(BOUNDS.end - BOUNDS.start)) as usize;
-        self.connecting = random.once_in(4);
+        let weights = if random.once_in(4) {
+            worker::CONNECTING
+        } else {
+            worker::ALL
+        };
         let each = operations / (threads + 1);
         let execs = threads > 0 && !self.resumed && random.once_in(6);
         let arrived = Arc::new(AtomicU32::new(0));
         for thread in 1..=threads {
-            let mut worker = self.worker(thread, true);
+            let mut worker = self.worker(thread, true, weights);
             let (board, slot, round) = (self.board, self.slot, self.round);
             let arrived = Arc::clone(&arrived);
             // The last: while a thread is about to replace the image, the kernel makes no other.
@@ -138,7 +139,7 @@ impl Process {
                 board.hold_still(round);
             }));
         }
-        self.worker(threads + 1, false).work(each, bound);
+        self.worker(threads + 1, false, weights).work(each, bound);
         loop {
             let there = arrived.load(SeqCst);
             if there == threads {
@@ -189,7 +190,7 @@ impl Process {
     /// Ends, perhaps while threads are at work.
     fn end(self, random: &mut Random) -> ! {
         for thread in 0..random.below(3) {
-            let mut worker = self.worker(thread, true);
+            let mut worker = self.worker(thread, true, worker::ALL);
             worker.may_have_children = false;
             std::thread::spawn(move || worker.work(u32::MAX, BOUNDS.end as usize));
         }

@@ -7,6 +7,9 @@ use rustix::io::{Errno, Result};
 
 use crate::{board::Board, children, connect, end, held::Table, open, pass, random::Random};
 
+/// How often each operation is chosen, out of all.
+pub(crate) type Weights = &'static [(Kind, u32)];
+
 /// A thread that works on a table.
 pub(crate) struct Worker {
     pub(crate) board: Board,
@@ -16,12 +19,12 @@ pub(crate) struct Worker {
     pub(crate) may_unshare: bool,
     /// It may have children, and replace its process's image.
     pub(crate) may_have_children: bool,
-    /// It is after connections.
-    pub(crate) connecting: bool,
+    /// How often it chooses each operation while there is room.
+    pub(crate) weights: Weights,
 }
 
-/// How often each operation is chosen while there is room, out of all: those that cost the kernel much are rare.
-const WEIGHTS: &[(Kind, u32)] = &[
+/// Every operation: those that cost the kernel much are rare.
+pub(crate) const ALL: Weights = &[
     (Kind::Open, 300),
     (Kind::Openat, 300),
     (Kind::Openat2, 200),
@@ -82,8 +85,8 @@ const WEIGHTS: &[(Kind, u32)] = &[
     (Kind::Spawn, 4),
 ];
 
-/// How often each is chosen while there is room, by a process that is after connections: it gets more than a sweep lists.
-const WEIGHTS_CONNECTING: &[(Kind, u32)] = &[
+/// Connections above all: more of them than a sweep lists.
+pub(crate) const CONNECTING: Weights = &[
     (Kind::ConnectTcp4, 10),
     (Kind::ConnectTcp6, 10),
     (Kind::ConnectRefused, 3),
@@ -99,8 +102,8 @@ const WEIGHTS_CONNECTING: &[(Kind, u32)] = &[
     (Kind::Close, 15),
 ];
 
-/// How often each is chosen while the table is full.
-const WEIGHTS_FULL: &[(Kind, u32)] = &[
+/// What a table without room is for.
+const FULL: Weights = &[
     (Kind::Close, 80),
     (Kind::CloseRange, 12),
     (Kind::CloseRangeCloexec, 3),
@@ -120,11 +123,7 @@ impl Worker {
 
     /// Does one operation.
     pub(crate) fn step(&mut self, bound: usize) {
-        let weights = match (self.table.len() >= bound, self.connecting) {
-            (true, _) => WEIGHTS_FULL,
-            (false, true) => WEIGHTS_CONNECTING,
-            (false, false) => WEIGHTS,
-        };
+        let weights = if self.table.len() >= bound { FULL } else { self.weights };
         let chosen = pick(weights, &mut self.random);
         let kind = if self.may(chosen) { chosen } else { Kind::Close };
         let result = self.perform(kind);
@@ -175,7 +174,7 @@ impl Worker {
     }
 }
 
-fn pick(weights: &[(Kind, u32)], random: &mut Random) -> Kind {
+fn pick(weights: Weights, random: &mut Random) -> Kind {
     let all: u32 = weights.iter().map(|(_, weight)| weight).sum();
     let mut at = random.below(all);
     for &(kind, weight) in weights {

@@ -27,8 +27,8 @@ impl Scale {
         let (operations, round) = match (is_set("RESMGR_TEST_VM"), is_set("RESMGR_TEST_FULL")) {
             (false, false) => (250_000, 5_000),
             (false, true) => (1_000_000, 5_000),
-            // Under emulation everything takes fifty times as long.
-            (true, false) => (20_000, 1_000),
+            // Under emulation everything takes many times as long.
+            (true, false) => (20_000, 700),
             (true, true) => (100_000, 2_000),
         };
         Self { operations, round }

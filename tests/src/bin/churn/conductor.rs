@@ -34,7 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Obeys orders from standard input, a line an order, until it ends.
 pub(crate) fn main(seed: u64) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    raise_limit();
     let board = prepare(seed)?;
     // Whoever loses its parent is a child of this process then, and waited for.
     set_child_subreaper(Some(getpid()))?;
@@ -65,22 +64,26 @@ pub(crate) fn main(seed: u64) -> std::result::Result<(), Box<dyn std::error::Err
     Ok(())
 }
 
-/// As many descriptors as are wanted, or as many as this host allows.
-fn raise_limit() {
-    let wanted = Rlimit {
+/// Raises what would be in the way: descriptors, and before Linux 5.11 memory that BPF maps lock.
+pub(crate) fn raise_limits() {
+    let maps = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let descriptors = Rlimit {
         current: Some(DESCRIPTORS),
         maximum: Some(DESCRIPTORS),
     };
-    if setrlimit(Resource::Nofile, wanted).is_err() {
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        // What is refused shows where it is wanted.
-        let _ = setrlimit(
-            Resource::Nofile,
-            Rlimit {
+    for (resource, wanted) in [(Resource::Memlock, maps), (Resource::Nofile, descriptors)] {
+        if setrlimit(resource, wanted).is_err() {
+            let maximum = getrlimit(resource).maximum;
+            let allowed = Rlimit {
                 current: maximum,
                 maximum,
-            },
-        );
+            };
+            // What this host does not allow shows where it is wanted.
+            let _ = setrlimit(resource, allowed);
+        }
     }
 }
 

@@ -36,8 +36,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["conduct", seed] => conductor::main(seed.parse()?),
-        ["try", kind] => try_once(Kind::named(kind).ok_or("no such kind")?),
+        ["conduct", seed] => {
+            conductor::raise_limits();
+            conductor::main(seed.parse()?)
+        }
+        ["try", kind] => {
+            conductor::raise_limits();
+            try_once(Kind::named(kind).ok_or("no such kind")?)
+        }
         ["resume", kind, slot, round, operations] => {
             let board = Board::open()?;
             board.note(Kind::named(kind).ok_or("no such kind")?, &Ok(()));

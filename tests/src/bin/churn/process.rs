@@ -163,8 +163,8 @@ impl Process {
         }
         match random.below(24) {
             0 | 1 if self.board.there().len() > 3 => self.end(&mut random),
-            2..=7 => self.bear(false),
-            8..=10 => self.bear(true),
+            2..=6 => self.bear(false),
+            7..=10 => self.bear(true),
             11..=14 => {
                 let failed = replace_image(Kind::Exec, self.slot, self.round, self.board.operations());
                 self.board.note(Kind::Exec, &failed);

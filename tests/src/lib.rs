@@ -5,14 +5,21 @@
     reason = "a test fails by panicking, with what was expected"
 )]
 
+mod account;
 mod agent;
+mod churn;
+mod kind;
 mod patience;
+pub mod raw;
 mod truth;
 mod workload;
 
 use std::path::PathBuf;
 
+pub use account::{Account, accounts};
 pub use agent::{Agent, Output, run, unprivileged};
+pub use churn::{Attempts, Churn, Quiet};
+pub use kind::Kind;
 pub use patience::{patience, until, wait_until};
 pub use truth::{cpu_ns, open_fds, page_sum_kib, process_clock_ns, socket_inodes};
 pub use workload::Workload;

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs};
 
+use crate::account::socket_inode;
+
 /// The numbers of a process's open descriptors.
 pub fn open_fds(pid: u32) -> BTreeSet<u32> {
     let folder = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives");
@@ -15,10 +17,7 @@ pub fn open_fds(pid: u32) -> BTreeSet<u32> {
 pub fn socket_inodes(pid: u32) -> BTreeSet<u64> {
     open_fds(pid)
         .into_iter()
-        .filter_map(|fd| {
-            let link = fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
-            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-        })
+        .filter_map(|fd| socket_inode(format!("/proc/{pid}/fd/{fd}")))
         .collect()
 }
 
@@ -36,11 +35,7 @@ pub fn cpu_ns(pid: u32) -> u64 {
 
 /// A process's own clock (`clock_getcpuclockid`) in nanoseconds: all its threads, the ended ones included.
 pub fn process_clock_ns(pid: u32) -> u64 {
-    let clock = rustix::time::DynamicClockId::Dynamic;
-    let _ = clock;
-    // The id of a process's clock is made of its pid: CPUCLOCK_SCHED is 2.
-    let id = (!pid.cast_signed()) << 3 | 2;
-    clock_ns(id)
+    crate::raw::process_clock_ns(pid).expect("the process lives")
 }
 
 /// The kernel's own sum over a process's pages of a kind (`Rss`, `Anonymous`), in KiB.

@@ -39,6 +39,7 @@ pub(super) fn status<S: Source>(
         ProcessSelection::Pid(pid) => Some(vec![one_process(manager, pid, caller)?]),
         ProcessSelection::Top | ProcessSelection::All => Some(list(manager, params, caller)),
     };
+    manager.read_sums()?;
     let tools = tools::list(manager, params, caller, clock.now())?;
     let taken_at = manager.refreshed().unwrap_or_else(|| clock.now());
     Ok(StatusReport {

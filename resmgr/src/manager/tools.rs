@@ -162,7 +162,7 @@ impl<S: Source> EnhancedResourceManager<S> {
     }
 
     /// Reads what the programs have summed up for each tool.
-    pub(super) fn read_sums(&mut self) -> Result<(), SourceError> {
+    pub fn read_sums(&mut self) -> Result<(), SourceError> {
         let slots: Vec<ToolSlot> = self.tracker.tools().map(|tool| tool.identity.slot).collect();
         for slot in slots {
             let sums = self.source.tool_sums(slot)?;
@@ -181,6 +181,7 @@ impl<S: Source> EnhancedResourceManager<S> {
             let Some(tool) = self.tracker.tool_mut(slot) else {
                 continue;
             };
+            tool.sums = now;
             if let Some(adjustment) = tool.adjust(&now) {
                 let limits = tool.limits;
                 self.source.set_lines(slot, &limits, adjustment)?;

@@ -244,11 +244,12 @@ impl ResourceTracker {
         self.drift_total.connections += self.drift.connections;
     }
 
-    /// A process for which the map of counters had no room belongs to its parent's tool.
+    /// A process that has no counters (it has ended and waits for its parent, or there was no room for them) belongs to
+    /// its parent's tool.
     fn inherit(&mut self) {
         let homeless = |process: &&TrackedProcess| {
             let sample = &process.sample;
-            sample.tool.is_none() && sample.events.is_none() && !sample.kernel_thread && !sample.zombie
+            sample.tool.is_none() && sample.events.is_none() && !sample.kernel_thread
         };
         if self.tools.is_empty() {
             return;

@@ -38,8 +38,9 @@ pub struct ToolUse {
     pub open_fds: u64,
     /// Distinct connections.
     pub connections: u64,
-    /// By how many descriptors the programs' sum is too high, because processes share tables.
-    shared_fds: u64,
+    /// What is to be added to the programs' sum of descriptors: less what processes share, plus what those hold that have
+    /// no counters.
+    fds_off: i64,
 }
 
 /// A process that has ended and waits for its parent.
@@ -140,14 +141,15 @@ impl TrackedTool {
         self.sums.processes_total + self.latecomers.processes
     }
 
-    /// Its use of a resource, in the resource's unit.
+    /// Its use of a resource now, in the resource's unit: what the programs have summed up, corrected by the last sweep.
     pub fn value(&self, resource: Resource) -> u64 {
-        match resource {
-            Resource::Memory => self.memory_bytes(),
-            Resource::Cpu => self.sums.operation_cpu_ns / 1_000_000,
-            Resource::Fds => self.usage.open_fds,
-            Resource::Connections => self.usage.connections,
-        }
+        let sum = match resource {
+            Resource::Memory => self.sums.memory_bytes + self.adjustment.memory_bytes,
+            Resource::Cpu => return self.sums.operation_cpu_ns / 1_000_000,
+            Resource::Fds => self.sums.fds_open + self.adjustment.fds,
+            Resource::Connections => self.sums.connections_open + self.adjustment.connections,
+        };
+        u64::try_from(sum).unwrap_or(0)
     }
 
     /// How close a resource is to its limit.
@@ -196,7 +198,7 @@ impl TrackedTool {
         let off = signed(self.usage.connections) - now.connections_open;
         let mut adjustment = ToolAdjustment {
             memory_bytes: signed(self.memory_bytes()) - now.memory_bytes,
-            fds: -signed(self.usage.shared_fds),
+            fds: self.usage.fds_off,
             connections: self.adjustment.connections,
         };
         if off == self.connections_off {
@@ -218,7 +220,8 @@ pub(super) struct Summing {
     sockets: BTreeSet<SocketId>,
     without_tables: u64,
     unidentified: u64,
-    summed_fds: u64,
+    /// Descriptors of processes that have counters, each process's own.
+    counted_fds: u64,
 }
 
 impl Summing {
@@ -253,7 +256,9 @@ impl Summing {
         for &(table, fds) in &sample.tables {
             self.tables.insert(table, fds);
         }
-        self.summed_fds += sample.open_fds;
+        if sample.events.is_some() {
+            self.counted_fds += sample.open_fds;
+        }
         self.sockets.extend(&sample.sockets);
         self.unidentified += sample.connections - sample.sockets.len() as u64;
     }
@@ -266,7 +271,8 @@ impl Summing {
         processes: &BTreeMap<u32, TrackedProcess>,
     ) -> ToolUse {
         self.usage.open_fds = self.tables.values().sum::<u64>() + self.without_tables;
-        self.usage.shared_fds = self.summed_fds.saturating_sub(self.usage.open_fds);
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.usage.fds_off = signed(self.usage.open_fds) - signed(self.counted_fds);
         self.usage.connections = self.sockets.len() as u64 + self.unidentified;
         let members = &self.usage.pids;
         for process in members.iter().filter_map(|pid| processes.get(pid)) {

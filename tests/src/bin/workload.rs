@@ -11,10 +11,12 @@ use std::{
     time::Duration,
 };
 
+use resmgr_tests::raw;
 use rustix::{
     event::{EventfdFlags, eventfd},
     io::{FdFlags, dup, dup2, fcntl_dupfd_cloexec, fcntl_getfd},
     net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt},
+    process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid},
     time::{ClockId, clock_gettime},
 };
 
@@ -26,9 +28,18 @@ struct Held {
     listener: Option<TcpListener>,
     streams: Vec<TcpStream>,
     datagrams: Vec<UdpSocket>,
+    children: Vec<Pid>,
 }
 
 type Answer = Result<String, Box<dyn Error>>;
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for child in self.children.drain(..) {
+            let _ = kill_process(child, Signal::KILL);
+        }
+    }
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut held = Held::default();
@@ -146,6 +157,42 @@ fn obey(words: &[&str], held: &mut Held) -> Answer {
             let threads: Vec<_> = (0..number(1)?).map(|_| std::thread::spawn(move || spin(ms))).collect();
             let used: u64 = threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum();
             Ok(used.to_string())
+        }
+        // Children that end at once, one after the other; answers their CPU time in nanoseconds.
+        "fork-many" => {
+            let before = raw::children_cpu_ns();
+            for _ in 0..number(1)? {
+                let Some(child) = raw::fork()? else {
+                    raw::exit_process(0);
+                };
+                waitpid(Some(child), WaitOptions::empty())?;
+            }
+            Ok((raw::children_cpu_ns() - before).to_string())
+        }
+        // A child that has copies of all descriptors and does nothing.
+        "fork-idle" => {
+            let Some(child) = raw::fork()? else {
+                loop {
+                    std::thread::park();
+                }
+            };
+            held.children.push(child);
+            Ok(child.as_raw_nonzero().to_string())
+        }
+        "end-idle" => {
+            for child in held.children.drain(..) {
+                kill_process(child, Signal::KILL)?;
+                waitpid(Some(child), WaitOptions::empty())?;
+            }
+            Ok(String::new())
+        }
+        // A child that has ended and is not waited for.
+        "zombie" => {
+            let Some(child) = raw::fork()? else {
+                raw::exit_process(0);
+            };
+            waitid(WaitId::Pid(child), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+            Ok(child.as_raw_nonzero().to_string())
         }
         // The rest is for benchmarks: calls without end, and nothing held after them.
         "open-close" => {

@@ -137,8 +137,8 @@ wire!(Pending, 16);
 /// Elements of the map `PENDING`, a power of two.
 pub const PENDING_SLOTS: u32 = 8192;
 
-/// What a detailed pass found that a sweep could not correct by itself: the value of the map `CORRECTIONS`, keyed by
-/// thread group id. The next sweep adds it.
+/// What a sweep could not correct by itself, because there is more to a process than its leader's table: the value of the
+/// map `CORRECTIONS`, keyed by thread group id. The next sweep adds it, and takes nothing else for the truth.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use resmgr_common::{
-    Address, FileRecord, ProcessCounters, RecordHeader, RecordKind, SocketRecord, TaskFlags, TaskRecord,
+    Address, Correction, FileRecord, ProcessCounters, RecordHeader, RecordKind, SocketRecord, TaskFlags, TaskRecord,
     ToolResource,
 };
 
@@ -277,14 +277,15 @@ fn heal_process(counters: *mut ProcessCounters, task: Task, record: &mut TaskRec
     // SAFETY: the caller's look-up returned Some, so the verifier bounded this slot. What is added while this runs may
     // be counted twice until the next sweep.
     unsafe {
-        if let Some(correction) = CORRECTIONS.get_ptr(tgid) {
+        let correction = CORRECTIONS.get_ptr_mut(tgid);
+        if let Some(correction) = correction {
             grow(counters, tgid, (*correction).fds, 0);
             add_signed(&raw mut (*counters).connections_open, (*correction).connections);
-            let _ = CORRECTIONS.remove(tgid);
+            *correction = Correction::default();
         }
         record.counters = *counters;
         let mut fds = 0;
-        if record.flags & (TaskFlags::OWN_TABLE | TaskFlags::TABLE_CUT) == TaskFlags::OWN_TABLE {
+        if record.flags & (TaskFlags::OWN_TABLE | TaskFlags::TABLE_CUT) == TaskFlags::OWN_TABLE && correction.is_none() {
             fds = record.fds as i64 - (*counters).fds_open;
             let connections = record.connections as i64 - (*counters).connections_open;
             if connections != 0 {

@@ -24,14 +24,20 @@ pub struct Account {
 /// The accounts of processes that hold still.
 pub fn accounts(pids: &[u32]) -> BTreeMap<u32, Account> {
     let connections = connections();
-    let account = |&pid| (pid, account(pid, &connections));
+    let account = |&pid| (pid, account(&[pid], &connections));
     pids.iter().map(account).collect()
 }
 
-fn account(pid: u32, connections: &HashSet<u64>) -> Account {
+/// The account of processes together, each table and each connection once.
+pub fn account_together(pids: &[u32]) -> Account {
+    account(pids, &connections())
+}
+
+fn account(pids: &[u32], connections: &HashSet<u64>) -> Account {
     let mut account = Account::default();
     let mut seen: Vec<Pid> = Vec::new();
-    for thread in numbers(&format!("/proc/{pid}/task")) {
+    let of_process = |&pid: &u32| numbers(&format!("/proc/{pid}/task")).into_iter().map(move |thread| (pid, thread));
+    for (pid, thread) in pids.iter().flat_map(of_process) {
         let id = Pid::from_raw(thread.cast_signed()).expect("no thread has the number 0");
         let shares = |&other: &Pid| shares_table(id, other).unwrap_or_else(|error| panic!("kcmp of {id:?}: {error}"));
         if seen.iter().any(shares) {

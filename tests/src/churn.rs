@@ -42,9 +42,10 @@ pub struct Attempts {
 }
 
 impl Churn {
-    /// Starts one, which does nothing yet.
-    pub fn start(seed: u64) -> Self {
-        let mut child = Command::new(crate::binary("churn"))
+    /// Starts one over a command that becomes it, which does nothing yet.
+    pub fn over(command: &mut Command, seed: u64) -> Self {
+        let mut child = command
+            .arg(crate::binary("churn"))
             .args(["conduct", &seed.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -16,7 +16,7 @@ mod workload;
 
 use std::path::PathBuf;
 
-pub use account::{Account, accounts};
+pub use account::{Account, account_together, accounts};
 pub use agent::{Agent, Output, run, unprivileged};
 pub use churn::{Attempts, Churn, Quiet};
 pub use kind::Kind;

@@ -19,7 +19,7 @@ fn is_within(value: u64, truth: u64, share: f64) -> bool {
 
 #[test]
 fn a_process_with_a_known_use_is_shown_with_it() {
-    let agent = Agent::start(&[]);
+    let agent = Agent::start(&["--track", "all"]);
     let mut listener = Workload::start();
     let address = listener.order("listen 127.0.0.1:0");
     let mut workload = Workload::start();
@@ -177,7 +177,7 @@ fn without_sweeps_cpu_time_is_within_one_percent() {
 
 #[test]
 fn a_sweep_heals_what_events_did_not_see_and_says_how_much() {
-    let agent = Agent::start(&["--sweep-interval", "60s"]);
+    let agent = Agent::start(&["--sweep-interval", "60s", "--track", "all"]);
     let mut workload = Workload::start();
     workload.order("open 20");
     agent.status(&["--fresh"]);
@@ -219,7 +219,7 @@ fn a_table_beyond_what_a_sweep_walks_is_counted_whole() {
 
 #[test]
 fn a_short_lived_process_is_counted_when_it_ends() {
-    let agent = Agent::start(&["--sweep-interval", "60s"]);
+    let agent = Agent::start(&["--sweep-interval", "60s", "--track", "all"]);
     let before = number(&agent.status(&["--fresh"])["agent"]["ended"]["processes"]);
     for _ in 0..50 {
         assert!(std::process::Command::new("/bin/true").status().unwrap().success());

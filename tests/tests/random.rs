@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use resmgr_tests::{Account, Agent, Attempts, Churn, Quiet, accounts};
+use resmgr_tests::{Account, Agent, Attempts, Churn, Quiet, account_together, accounts};
 use rustix::io::Errno;
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ fn at_every_quiet_point_descriptors_and_connections_are_exact() {
 
     // It sweeps when it is asked to, so that its estimate between sweeps is events' alone.
     let agent = Agent::start(&["--sweep-interval", "60s"]);
-    let mut churn = Churn::start(seed);
+    let mut churn = Churn::over(&mut agent.client(&["exec", "--require", "--tool", "churn", "--"]), seed);
     let (began, mut round, mut drift) = (Instant::now(), 0, Drift::default());
     let mut seen = Seen::default();
     let attempts = loop {
@@ -149,6 +149,8 @@ impl std::fmt::Display for Seen {
 struct Drift {
     descriptors: Vec<u64>,
     connections: Vec<u64>,
+    /// Of the tool's sums in the kernel, after the sweep: descriptors, connections.
+    tool: Vec<(u64, u64)>,
 }
 
 impl std::fmt::Display for Drift {
@@ -163,11 +165,14 @@ impl std::fmt::Display for Drift {
                 values.len()
             )
         };
+        let (of_descriptors, of_connections): (Vec<u64>, Vec<u64>) = self.tool.iter().copied().unzip();
         write!(
             formatter,
-            "descriptors {}; connections {}",
+            "descriptors {}; connections {}\nthe tool's sums in the kernel after it: descriptors {}; connections {}",
             describe(&self.descriptors),
-            describe(&self.connections)
+            describe(&self.connections),
+            describe(&of_descriptors),
+            describe(&of_connections),
         )
     }
 }
@@ -176,8 +181,10 @@ impl std::fmt::Display for Drift {
 fn compare(agent: &Agent, quiet: &Quiet, round: u32, drift: &mut Drift, seen: &mut Seen) {
     let mut truth = accounts(&quiet.pids);
     for _ in 0..TRIES {
-        let status = agent.status(&["--fresh", "--processes"]);
+        let status = agent.status(&["churn", "--fresh", "--processes"]);
         let details: Vec<Value> = chosen(&quiet.pids, round).map(|pid| agent.process(pid)).collect();
+        let members: Vec<u32> = pids(&status);
+        let together = account_together(&members);
         let after = accounts(&quiet.pids);
         if after != truth {
             // A connect that was under way has come to its end, or a peer's reset has come late.
@@ -203,10 +210,40 @@ fn compare(agent: &Agent, quiet: &Quiet, round: u32, drift: &mut Drift, seen: &m
             let pid = u32::try_from(number(&process["pid"])).unwrap();
             wrong.extend(difference_in_detail(process, &truth[&pid]));
         }
+        wrong.extend(difference_of_tool(&status, &together, drift));
         assert!(wrong.is_empty(), "quiet point {round}:\n{}", wrong.join("\n"));
         return;
     }
     panic!("quiet point {round}: the processes do not hold still");
+}
+
+/// The processes that a report lists.
+fn pids(status: &Value) -> Vec<u32> {
+    let listed = status["processes"].as_array().unwrap().iter();
+    listed
+        .map(|process| u32::try_from(number(&process["pid"])).unwrap())
+        .collect()
+}
+
+/// How the tool is shown otherwise than its processes are together: each table once, each connection once.
+fn difference_of_tool(status: &Value, truth: &Account, drift: &mut Drift) -> Option<String> {
+    let tool = &status["tools"][0];
+    let numbers = |value: &Value| value.as_array().unwrap().iter().map(number).collect::<Vec<u64>>();
+    let descriptors = numbers(&tool["usage"]["file_handles"]).len();
+    let connections: BTreeSet<u64> = numbers(&tool["usage"]["network_connections"]).into_iter().collect();
+    drift.tool.push((
+        tool["events"]["fds_open"].as_i64().unwrap().abs_diff(truth.descriptors.len().try_into().unwrap()),
+        tool["events"]["connections_open"].as_i64().unwrap().abs_diff(truth.connections.len().try_into().unwrap()),
+    ));
+    (descriptors != truth.descriptors.len() || connections != truth.connections).then(|| {
+        format!(
+            "the tool: {descriptors} descriptors and connections {connections:?} are shown, and there are {} and {:?} in \
+             {} tables",
+            truth.descriptors.len(),
+            truth.connections,
+            truth.tables
+        )
+    })
 }
 
 /// Some of the processes, others each time.

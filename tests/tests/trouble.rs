@@ -389,7 +389,7 @@ fn a_full_map_of_counters_is_counted_and_sweeps_make_up_for_it() {
     let config = Agent::folder();
     let path = config.path().join("small.toml");
     fs::write(&path, "[agent]\nmax_processes = 64\n").unwrap();
-    let agent = Agent::start(&["--config", path.to_str().unwrap()]);
+    let agent = Agent::start(&["--config", path.to_str().unwrap(), "--track", "all"]);
     let sleepers: Vec<_> = (0..100)
         .map(|_| Command::new("sleep").arg("60").spawn().unwrap())
         .collect();
@@ -413,7 +413,7 @@ fn a_full_ring_is_counted_and_the_agent_goes_on() {
     let config = Agent::folder();
     let path = config.path().join("small.toml");
     fs::write(&path, "[agent]\nring_bytes = 65536\n").unwrap();
-    let agent = Agent::start(&["--config", path.to_str().unwrap()]);
+    let agent = Agent::start(&["--config", path.to_str().unwrap(), "--track", "all"]);
     agent.signal(Signal::STOP);
     for _ in 0..300 {
         Command::new("/bin/true").status().unwrap();

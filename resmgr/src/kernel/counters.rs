@@ -18,6 +18,8 @@ pub(super) struct Maps {
     counters: HashMap<MapData, u32, Wire<ProcessCounters>>,
     wanted: HashMap<MapData, u32, u8>,
     corrections: HashMap<MapData, u32, Wire<Correction>>,
+    /// The processes that have corrections.
+    corrected: std::collections::HashSet<u32>,
     sockets: HashMap<MapData, u64, Wire<Owner>>,
     facts: Array<MapData, Wire<SweepFacts>>,
     active: Array<MapData, Wire<Active>>,
@@ -53,6 +55,7 @@ impl Maps {
             counters: take(bpf, names::COUNTERS)?,
             wanted: take(bpf, names::WANTED)?,
             corrections: take(bpf, names::CORRECTIONS)?,
+            corrected: std::collections::HashSet::new(),
             sockets: take(bpf, names::SOCKETS)?,
             facts: take(bpf, names::FACTS)?,
             active: take(bpf, names::ACTIVE)?,
@@ -127,9 +130,21 @@ impl Maps {
         Ok(())
     }
 
-    /// Leaves a correction of a process's counters to the next sweep. Where there is no room it waits for a later one.
-    pub(super) fn correct(&mut self, pid: u32, correction: Correction) {
-        let _ = self.corrections.insert(pid, Wire(correction), 0);
+    /// Leaves corrections of processes' counters to the next sweep: these, and no others. Where there is no room for one,
+    /// its process's counters go by the leader's table.
+    pub(super) fn correct(&mut self, corrections: std::collections::HashMap<u32, Correction>) {
+        self.corrected.retain(|pid| {
+            let stays = corrections.contains_key(pid);
+            if !stays {
+                let _ = self.corrections.remove(pid);
+            }
+            stays
+        });
+        for (pid, correction) in corrections {
+            if self.corrections.insert(pid, Wire(correction), 0).is_ok() {
+                self.corrected.insert(pid);
+            }
+        }
     }
 
     /// How much was lost, over all CPUs.

@@ -14,7 +14,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use bytes::BytesMut;
-use resmgr_common::{Correction, FileRecord, RecordKind, SweepFacts, names};
+use resmgr_common::{FileRecord, RecordKind, SweepFacts, names};
 
 use super::{
     AttachPlan, BpfObject, Hook, HookKind, HostFacts, KernelError,
@@ -308,13 +308,10 @@ impl Kernel {
                 }
             })?;
             for (pid, found) in found {
-                if let Some(correction) = assembly.complete(pid, found)
-                    && correction != Correction::default()
-                {
-                    self.maps.correct(pid, correction);
-                }
+                assembly.complete(pid, found);
             }
         }
+        self.maps.correct(assembly.corrections());
         Ok(Sweep {
             adopted: assembly.adopted(),
             processes: assembly.finish(self.page_bytes),

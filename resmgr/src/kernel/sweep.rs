@@ -128,22 +128,36 @@ impl Assembly {
         self.processes.values().filter(|process| process.adopted).count() as u64
     }
 
-    /// Puts what a detailed pass found in the place of what the sweep found of a process's tables; returns by how much
-    /// events' counts differ from it.
-    pub(super) fn complete(&mut self, pid: u32, found: FoundInDetail) -> Option<Correction> {
-        let process = self.processes.get_mut(&pid)?;
-        let mut tables: HashMap<u64, u64> = HashMap::new();
-        for (files, _) in &found.descriptors {
-            *tables.entry(*files).or_default() += 1;
+    /// Puts what a detailed pass found in the place of what the sweep found of a process's tables.
+    pub(super) fn complete(&mut self, pid: u32, found: FoundInDetail) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            let mut tables: HashMap<u64, u64> = HashMap::new();
+            for (files, _) in &found.descriptors {
+                *tables.entry(*files).or_default() += 1;
+            }
+            process.tables = tables.into_iter().collect();
+            process.sockets = found.sockets.into_iter().collect();
         }
-        process.tables = tables.into_iter().collect();
-        process.sockets = found.sockets.into_iter().collect();
-        let counted = process.leader?;
-        let missing = |truth: usize, counted: i64| i64::try_from(truth).unwrap_or(i64::MAX) - counted;
-        Some(Correction {
-            fds: missing(found.descriptors.len(), counted.counters.fds_open),
-            connections: missing(process.sockets.len(), counted.counters.connections_open),
-        })
+    }
+
+    /// By how much events' counts differ from the truth, of the processes that a sweep cannot correct by itself: their
+    /// leader's table is not all that they have, or was not walked to its end.
+    pub(super) fn corrections(&self) -> HashMap<u32, Correction> {
+        let correction = |(&pid, process): (&u32, &Assembled)| {
+            let leader = process.leader.filter(|leader| leader.flags & TaskFlags::COUNTERS_READ != 0)?;
+            let is_simple = !process.table_cut && matches!(process.tables[..], [(files, _)] if files == leader.files);
+            if is_simple || process.threads == 0 {
+                return None;
+            }
+            let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+            let fds: u64 = process.tables.iter().map(|&(_, fds)| fds).sum();
+            let correction = Correction {
+                fds: signed(fds) - leader.counters.fds_open,
+                connections: signed(process.sockets.len() as u64) - leader.counters.connections_open,
+            };
+            Some((pid, correction))
+        };
+        self.processes.iter().filter_map(correction).collect()
     }
 
     /// The processes.

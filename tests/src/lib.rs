@@ -10,6 +10,7 @@ mod agent;
 mod churn;
 mod kind;
 mod patience;
+mod process;
 pub mod raw;
 mod truth;
 mod workload;
@@ -21,6 +22,7 @@ pub use agent::{Agent, Output, run, unprivileged};
 pub use churn::{Attempts, Churn, Quiet};
 pub use kind::Kind;
 pub use patience::{patience, until, wait_until};
+pub use process::Process;
 pub use truth::{cpu_ns, open_fds, page_sum_kib, process_clock_ns, socket_inodes};
 pub use workload::Workload;
 

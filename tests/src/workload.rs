@@ -28,11 +28,14 @@ impl Workload {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the workload starts");
-        Self {
+        let mut workload = Self {
             orders: child.stdin.take().expect("its input is a pipe"),
             answers: BufReader::new(child.stdout.take().expect("its output is a pipe")),
             child,
-        }
+        };
+        // Once it answers, the command has become it.
+        workload.order("numbers");
+        workload
     }
 
     /// Its process id.

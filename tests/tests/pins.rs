@@ -11,10 +11,7 @@ use serde_json::Value;
 fn workload_in_tool(agent: &Agent, tool: &str) -> Workload {
     let mut command = agent.client(&["exec", "--require", "--tool", tool, "--"]);
     command.arg(resmgr_tests::binary("workload"));
-    let mut workload = Workload::over(&mut command);
-    // Once it answers, it has become the workload.
-    workload.order("getfd 1");
-    workload
+    Workload::over(&mut command)
 }
 
 fn tool(agent: &Agent, name: &str) -> Value {

@@ -6,11 +6,11 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     os::unix::process::ExitStatusExt as _,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
-use resmgr_tests::{Agent, Workload, number, open_fds, run, unprivileged, until, wait_until};
+use resmgr_tests::{Agent, Process, Workload, number, open_fds, run, unprivileged, until, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -21,24 +21,9 @@ fn exec(agent: &Agent, tool: &str, command: &[&str]) -> Command {
     exec
 }
 
-/// A tool that runs a script, ended with the test.
-struct Script(Child);
-
-impl Script {
-    fn start(agent: &Agent, tool: &str, script: &str) -> Self {
-        Self(exec(agent, tool, &["sh", "-c", script]).spawn().unwrap())
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts a tool that runs a script.
+fn script(agent: &Agent, tool: &str, script: &str) -> Process {
+    Process::start(&mut exec(agent, tool, &["sh", "-c", script]))
 }
 
 /// The tools of a name, after a sweep.
@@ -159,8 +144,6 @@ fn a_tree_of_depth_six_with_setsid_and_double_forks_stays_whole() {
 fn ten_thousand_processes_that_come_and_go_are_all_counted() {
     let agent = Agent::start(&[]);
     let mut workload = Workload::over(&mut exec(&agent, "storm", &[resmgr_tests::binary("workload").to_str().unwrap()]));
-    // Once it answers, it has become the workload.
-    workload.order("getfd 1");
     let before = number(&tool(&agent, "storm")["processes_total"]);
     let count = if std::env::var_os("RESMGR_TEST_VM").is_some() { 1000 } else { 10_000 };
     let children_ns: u64 = workload.order(format!("fork-many {count}")).parse().unwrap();
@@ -194,8 +177,8 @@ fn what_a_process_does_in_two_milliseconds_is_not_missed() {
 #[test]
 fn instances_of_a_name_are_told_apart_and_summed() {
     let agent = Agent::start(&[]);
-    let first = Script::start(&agent, "twin", "sleep 60 & sleep 60; wait");
-    let second = Script::start(&agent, "twin", "exec sleep 60");
+    let first = script(&agent, "twin", "sleep 60 & sleep 60; wait");
+    let second = script(&agent, "twin", "exec sleep 60");
     let both = until("three processes run", || {
         let both = tools(&agent, "twin");
         let count: u64 = both.iter().map(|tool| number(&tool["process_count"])).sum();
@@ -269,7 +252,7 @@ fn crossings_are_told_once_a_level_and_not_at_the_next_tick() {
             .collect()
     };
     let told = |resource: &'static str, n: usize| {
-        until("it is told", || Some(levels(resource)).filter(|levels| levels.len() >= n))
+        until(&format!("{n} crossings of {resource}"), || Some(levels(resource)).filter(|levels| levels.len() >= n))
     };
     // To and fro over one line: within the hysteresis it is told once. Warning is at 40 of 50.
     workload.order(format!("open {}", 39 - there));
@@ -298,17 +281,14 @@ fn crossings_are_told_once_a_level_and_not_at_the_next_tick() {
 #[test]
 fn attaching_takes_the_whole_tree_that_runs_already() {
     let agent = Agent::start(&[]);
-    let mut root = Command::new("sh")
-        .args(["-c", "(sleep 60 & sleep 60 & wait) & wait"])
-        .spawn()
-        .unwrap();
+    let root = Process::start(Command::new("sh").args(["-c", "(sleep 60 & sleep 60 & wait) & wait"]));
     until("four processes run", || {
-        let text = run(Command::new("ps").args(["-o", "pid=", "--ppid", &root.id().to_string()])).stdout;
+        let text = run(Command::new("ps").args(["-o", "pid=", "--ppid", &root.pid().to_string()])).stdout;
         let child = text.trim().to_owned();
         let grandchildren = run(Command::new("ps").args(["-o", "pid=", "--ppid", &child])).stdout;
         (!child.is_empty() && grandchildren.lines().count() == 2).then_some(())
     });
-    let pid = root.id().to_string();
+    let pid = root.pid().to_string();
     let output = run(&mut agent.client(&["attach", "--tool", "late", "--pid", &pid, "--json"]));
     assert_eq!(output.code, Some(0), "{}", output.stderr);
     let registered: Value = serde_json::from_str(&output.stdout).unwrap();
@@ -321,7 +301,6 @@ fn attaching_takes_the_whole_tree_that_runs_already() {
     for pid in pids(&agent, "late") {
         let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
     }
-    root.wait().unwrap();
 }
 
 #[test]
@@ -355,9 +334,9 @@ fn what_cannot_be_a_tool_is_refused_with_the_reason() {
 #[test]
 fn an_ordinary_user_has_tools_and_sees_no_other() {
     let agent = Agent::start(&[]);
-    let _root = Script::start(&agent, "roots", "exec sleep 60");
+    let _root = script(&agent, "roots", "exec sleep 60");
     let mut command = exec(&agent, "theirs", &["sleep", "60"]);
-    let mut child = unprivileged(&mut command).spawn().unwrap();
+    let _child = Process::start(unprivileged(&mut command));
     until("both run", || (pids(&agent, "theirs").len() == 1 && pids(&agent, "roots").len() == 1).then_some(()));
     let theirs = tool(&agent, "theirs");
     assert_eq!(number(&theirs["uid"]), 65_534);
@@ -366,8 +345,6 @@ fn an_ordinary_user_has_tools_and_sees_no_other() {
     let names: Vec<&str> = seen["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["theirs"]);
     assert_eq!(seen["tools_by_name"].as_object().unwrap().len(), 1);
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]
@@ -376,15 +353,15 @@ fn rules_make_tools_of_what_is_executed_and_of_what_runs() {
     let config = folder.path().join("resmgr.toml");
     let sleeper = folder.path().join("sleeper");
     fs::copy("/bin/sleep", &sleeper).unwrap();
-    let before = Command::new(&sleeper).arg("60").spawn().unwrap();
+    let before = Process::start(Command::new(&sleeper).arg("60"));
     let text = "[[rule]]\ntool = 'napper'\nexecutable = 'sleeper'\ncommand = '*60*'\n\
                 [[rule]]\ntool = 'brief'\ncommand = '*brief-by-rule*'\n";
     fs::write(&config, text).unwrap();
     let agent = Agent::start(&["--config", config.to_str().unwrap(), "--sweep-interval", "60s"]);
-    let after = Command::new(&sleeper).arg("600").spawn().unwrap();
-    let other = Command::new(&sleeper).arg("7").spawn().unwrap();
+    let after = Process::start(Command::new(&sleeper).arg("600"));
+    let _other = Process::start(Command::new(&sleeper).arg("7"));
     until("both are tools", || (tools(&agent, "napper").len() == 2).then_some(()));
-    let expected: BTreeSet<u64> = [before.id(), after.id()].map(u64::from).into();
+    let expected: BTreeSet<u64> = [before.pid(), after.pid()].map(u64::from).into();
     assert_eq!(pids(&agent, "napper"), expected);
     // One that has ended before anybody could look at it.
     let output = run(Command::new("sh").args(["-c", ": brief-by-rule; (exit 0); exit 0"]));
@@ -394,10 +371,6 @@ fn rules_make_tools_of_what_is_executed_and_of_what_runs() {
     });
     assert_eq!(number(&brief["processes_total"]), 2, "{brief}");
     assert!(number(&brief["cpu_time_ns"]) > 0);
-    for mut child in [before, after, other] {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
 }
 
 #[test]
@@ -417,20 +390,20 @@ fn a_zombie_names_the_parent_that_has_to_reap_it() {
 #[test]
 fn one_that_leaves_its_cgroup_is_shown_as_escaped() {
     let agent = Agent::start(&[]);
-    let script = Script::start(&agent, "flight", "exec sleep 60");
-    let comm = format!("/proc/{}/comm", script.pid());
+    let flight = script(&agent, "flight", "exec sleep 60");
+    let comm = format!("/proc/{}/comm", flight.pid());
     wait_until("it sleeps", 10, || fs::read_to_string(&comm).is_ok_and(|comm| comm == "sleep\n"));
     let shown = tool(&agent, "flight");
     let leaf = shown["cgroup"].as_str().unwrap();
-    assert_eq!(fs::read_to_string(format!("{leaf}/cgroup.procs")).unwrap(), format!("{}\n", script.pid()));
+    assert_eq!(fs::read_to_string(format!("{leaf}/cgroup.procs")).unwrap(), format!("{}\n", flight.pid()));
     assert_eq!(shown["escaped"], Value::Array(Vec::new()));
     // To a cgroup of this test's own.
     let elsewhere = format!("{}-elsewhere", agent.cgroup_root().display());
     fs::create_dir(&elsewhere).unwrap();
-    fs::write(format!("{elsewhere}/cgroup.procs"), script.pid().to_string()).unwrap();
+    fs::write(format!("{elsewhere}/cgroup.procs"), flight.pid().to_string()).unwrap();
     let escaped = tool(&agent, "flight")["escaped"].take();
-    assert_eq!(escaped, serde_json::json!([script.pid()]));
-    drop(script);
+    assert_eq!(escaped, serde_json::json!([flight.pid()]));
+    drop(flight);
     until("its cgroup is empty", || fs::remove_dir(&elsewhere).ok());
 }
 
@@ -441,12 +414,9 @@ fn the_processes_of_a_cgroup_are_a_tool_now_and_later() {
     let inner = format!("{cgroup}/inner");
     fs::create_dir_all(&inner).unwrap();
     let in_cgroup = |cgroup: &str, command: &str| {
-        Command::new("sh")
-            .args(["-c", &format!("echo $$ > {cgroup}/cgroup.procs; {command}")])
-            .spawn()
-            .unwrap()
+        Process::start(Command::new("sh").args(["-c", &format!("echo $$ > {cgroup}/cgroup.procs; {command}")]))
     };
-    let mut first = in_cgroup(&cgroup, "sleep 60; exit 0");
+    let first = in_cgroup(&cgroup, "sleep 60; exit 0");
     until("it is in its cgroup", || {
         fs::read_to_string(format!("{cgroup}/cgroup.procs")).ok().filter(|procs| procs.lines().count() == 2)
     });
@@ -455,7 +425,7 @@ fn the_processes_of_a_cgroup_are_a_tool_now_and_later() {
     let registered: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(number(&registered["processes"]), 2);
     // Without a sweep in between: it joins when it executes its program there.
-    let mut second = in_cgroup(&inner, "exec sleep 60");
+    let second = in_cgroup(&inner, "exec sleep 60");
     until("it has joined", || {
         let status = agent.status(&["box"]);
         (number(&status["tools"][0]["processes_total"]) >= 2 && pids(&agent, "box").len() == 3).then_some(())
@@ -463,8 +433,7 @@ fn the_processes_of_a_cgroup_are_a_tool_now_and_later() {
     for pid in pids(&agent, "box") {
         let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
     }
-    first.wait().unwrap();
-    second.wait().unwrap();
+    drop((first, second));
     until("the cgroups are empty", || fs::remove_dir(&inner).ok());
     until("the cgroups are empty", || fs::remove_dir(&cgroup).ok());
 }

@@ -16,7 +16,9 @@ use rustix::{
     event::{EventfdFlags, eventfd},
     io::{FdFlags, dup, dup2, fcntl_dupfd_cloexec, fcntl_getfd},
     net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt},
-    process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid},
+    process::{
+        Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, set_parent_process_death_signal, waitid, waitpid,
+    },
     time::{ClockId, clock_gettime},
 };
 
@@ -32,14 +34,6 @@ struct Held {
 }
 
 type Answer = Result<String, Box<dyn Error>>;
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        for child in self.children.drain(..) {
-            let _ = kill_process(child, Signal::KILL);
-        }
-    }
-}
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut held = Held::default();
@@ -172,6 +166,8 @@ fn obey(words: &[&str], held: &mut Held) -> Answer {
         // A child that has copies of all descriptors and does nothing.
         "fork-idle" => {
             let Some(child) = raw::fork()? else {
+                // It ends with its parent, however that ends.
+                let _ = set_parent_process_death_signal(Some(Signal::KILL));
                 loop {
                     std::thread::park();
                 }

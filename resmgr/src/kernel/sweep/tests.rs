@@ -133,7 +133,11 @@ fn pages_that_threads_have_yet_to_add_are_added() {
 #[test]
 fn a_detailed_pass_replaces_what_a_cut_walk_found() {
     let mut assembly = Assembly::default();
-    let mut cut = task(5, 5, TaskFlags::LEADER | TaskFlags::OWN_TABLE | TaskFlags::TABLE_CUT);
+    let mut cut = task(
+        5,
+        5,
+        TaskFlags::LEADER | TaskFlags::OWN_TABLE | TaskFlags::TABLE_CUT | TaskFlags::COUNTERS_READ,
+    );
     cut.counters.fds_open = 4000;
     assembly.take(RecordKind::Task as u32, bytemuck::bytes_of(&cut));
     assert_eq!(assembly.cut(), [5]);
@@ -141,7 +145,8 @@ fn a_detailed_pass_replaces_what_a_cut_walk_found() {
         descriptors: (0..5000).map(|fd| (0xa, fd)).collect(),
         sockets: (0..600).map(SocketId).collect(),
     };
-    let correction = assembly.complete(5, found).unwrap();
+    assembly.complete(5, found);
+    let correction = assembly.corrections()[&5];
     assert_eq!(
         (correction.fds, correction.connections),
         (5000 - 4000, 600),
@@ -149,4 +154,25 @@ fn a_detailed_pass_replaces_what_a_cut_walk_found() {
     );
     let process = &assembly.finish(4096)[0];
     assert_eq!((process.open_fds, process.connections), (5000, 600));
+}
+
+#[test]
+fn only_a_process_with_more_than_its_leaders_table_is_left_to_be_corrected() {
+    let leader = |pid, files, fds| TaskRecord {
+        files,
+        fds,
+        ..task(pid, pid, TaskFlags::LEADER | TaskFlags::OWN_TABLE | TaskFlags::COUNTERS_READ)
+    };
+    let thread = TaskRecord {
+        files: 0xb,
+        fds: 4,
+        ..task(6, 5, TaskFlags::OWN_TABLE)
+    };
+    let mut assembly = Assembly::default();
+    for record in [leader(5, 0xa, 3), thread, leader(9, 0xc, 8)] {
+        assembly.take(RecordKind::Task as u32, bytemuck::bytes_of(&record));
+    }
+    let corrections = assembly.corrections();
+    assert_eq!(corrections.keys().collect::<Vec<_>>(), [&5]);
+    assert_eq!(corrections[&5].fds, 3 + 4, "events had counted none");
 }

@@ -1,0 +1,25 @@
+//! A process that ends with the test, however that ends.
+
+use std::process::{Child, Command, Stdio};
+
+/// A running process.
+pub struct Process(Child);
+
+impl Process {
+    /// Starts one.
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).spawn().expect("the command starts"))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

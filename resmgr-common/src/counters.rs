@@ -55,6 +55,57 @@ pub struct ProcessCounters {
 }
 wire!(ProcessCounters, 160);
 
+/// Which generation of programs counts: the value of the map `ACTIVE`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Active {
+    /// The generation that counts.
+    pub now: u32,
+    /// While one takes over from another, the older one; else 0.
+    pub from: u32,
+}
+wire!(Active, 8);
+
+/// A hook, as far as taking over is concerned: the index into [`Handed::counted`].
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookIndex {
+    /// `sched_switch`.
+    Switch = 0,
+    /// `sched_process_fork`.
+    Fork = 1,
+    /// `sched_process_exec`.
+    Exec = 2,
+    /// `rss_stat`.
+    Memory = 3,
+    /// Exits of mmap and the like.
+    Map = 4,
+    /// Exits of calls that open or close descriptors.
+    Descriptors = 5,
+    /// The entry of connect.
+    Connecting = 6,
+    /// The exit of connect.
+    Connected = 7,
+    /// The exits of accept.
+    Accepted = 8,
+    /// `inet_sock_set_state`.
+    State = 9,
+    /// `sock_release`.
+    Release = 10,
+}
+
+/// While one generation takes over from another, what the older one did with the event at hand: a CPU's value of the map
+/// `HANDED`. Of two programs on a hook the older one runs first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Handed {
+    /// By [`HookIndex`]: 1 where it counted it.
+    pub counted: [u32; 16],
+}
+wire!(Handed, 64);
+
 /// Buckets of the map `TRACKED`, a power of two.
 pub const TRACKED_BUCKETS: usize = 4096;
 

@@ -8,7 +8,9 @@ pub const TRACK_ALL: &str = "TRACK_ALL";
 /// Global: which loading of the programs these are; those count that the map `ACTIVE` names.
 pub const GENERATION: &str = "GENERATION";
 
-/// Map: the generation of programs that counts.
+/// Map: [`crate::Handed`], per CPU.
+pub const HANDED: &str = "HANDED";
+/// Map: [`crate::Active`].
 pub const ACTIVE: &str = "ACTIVE";
 /// Map: [`crate::ToolCounters`] by slot.
 pub const TOOLS: &str = "TOOLS";
@@ -52,7 +54,8 @@ pub const SOCKET_FILES: &str = "SOCKET_FILES";
 pub const WORDS: &str = "WORDS";
 
 /// The maps that outlive an agent: what is counted, and by whom. The others are room to work in.
-pub const KEPT_MAPS: [&str; 16] = [
+pub const KEPT_MAPS: [&str; 17] = [
+    HANDED,
     TRACKED,
     ACTIVE,
     TOOLS,
@@ -72,7 +75,8 @@ pub const KEPT_MAPS: [&str; 16] = [
 ];
 
 /// Every map that the object must hold.
-pub const MAPS: [&str; 21] = [
+pub const MAPS: [&str; 22] = [
+    HANDED,
     TRACKED,
     ACTIVE,
     TOOLS,

@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, cgroup_sock, tracepoint},
     programs::{BtfTracePointContext, SockContext, TracePointContext},
 };
-use resmgr_common::{Loss, Owner, PENDING_SLOTS, ProcessCounters, ToolCounters, ToolResource};
+use resmgr_common::{HookIndex, Loss, Owner, PENDING_SLOTS, ProcessCounters, ToolCounters, ToolResource};
 
 use crate::{
     descriptors::{argument, own_counters, own_tgid, result},
@@ -89,7 +89,7 @@ fn pending(thread: u64) -> Option<*mut resmgr_common::Pending> {
 #[tracepoint]
 pub fn connect_entered(ctx: TracePointContext) -> u32 {
     let thread = bpf_get_current_pid_tgid();
-    if own_counters().is_some()
+    if own_counters(HookIndex::Connecting).is_some()
         && let Some(pending) = pending(thread)
     {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
@@ -108,7 +108,7 @@ pub fn connect_entered(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn connect_left(ctx: TracePointContext) -> u32 {
     let thread = bpf_get_current_pid_tgid();
-    let Some(counters) = own_counters() else {
+    let Some(counters) = own_counters(HookIndex::Connected) else {
         return 0;
     };
     let Some(pending) = pending(thread) else {
@@ -166,7 +166,7 @@ fn connected(counters: *mut ProcessCounters, socket: Socket, transport: Transpor
 pub fn accepted(ctx: TracePointContext) -> u32 {
     let fd = result(&ctx);
     if fd >= 0
-        && let Some(counters) = own_counters()
+        && let Some(counters) = own_counters(HookIndex::Accepted)
         && let Some(file) = Table::of_current().file(fd as u32)
         && let Some(socket) = file.socket()
         && socket.transport().is_some()
@@ -182,7 +182,7 @@ pub fn accepted(ctx: TracePointContext) -> u32 {
 /// `inet_sock_set_state(sk, oldstate, newstate)`: a handshake's outcome, and the end of a connection.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
-    if !is_active() {
+    if !is_active(HookIndex::State) {
         return 0;
     }
     let old: i32 = ctx.arg(1);
@@ -214,7 +214,7 @@ pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
 #[cgroup_sock(sock_release)]
 pub fn socket_released(ctx: SockContext) -> i32 {
     let sock: *mut bpf_sock = ctx.sock;
-    if is_active() {
+    if is_active(HookIndex::Release) {
         forget(sock as u64);
     }
     1

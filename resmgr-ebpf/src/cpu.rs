@@ -5,6 +5,8 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 
+use resmgr_common::HookIndex;
+
 use crate::{
     kernel::Task,
     maps::{RUNNING, add, counters_of, is_active},
@@ -15,7 +17,7 @@ use crate::{
 /// `sched_switch(preempt, prev, next, …)`: charges `prev`, remembers `next`.
 #[btf_tracepoint(function = "sched_switch")]
 pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
-    if !is_active() {
+    if !is_active(HookIndex::Switch) {
         return 0;
     }
     let prev = Task::new(ctx.arg(1));

@@ -4,7 +4,7 @@
 //! by other ways (received over a socket, `io_uring`, ioctl) are seen by the next sweep.
 
 use aya_ebpf::{EbpfContext as _, helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext};
-use resmgr_common::{ProcessCounters, ToolResource};
+use resmgr_common::{HookIndex, ProcessCounters, ToolResource};
 
 use crate::{
     kernel::{Table, now_ns},
@@ -37,8 +37,8 @@ pub fn own_tgid() -> u32 {
 
 /// The counters of the process that runs, where these programs are to count and it is one that is counted.
 #[inline(always)]
-pub fn own_counters() -> Option<*mut ProcessCounters> {
-    if !is_active() {
+pub fn own_counters(hook: HookIndex) -> Option<*mut ProcessCounters> {
+    if !is_active(hook) {
         return None;
     }
     counters_of(own_tgid())
@@ -47,7 +47,7 @@ pub fn own_counters() -> Option<*mut ProcessCounters> {
 /// Adds to the counts of opened and closed, and their difference to what is open.
 #[inline(always)]
 fn count(opened: u64, closed: u64) {
-    let Some(counters) = own_counters() else {
+    let Some(counters) = own_counters(HookIndex::Descriptors) else {
         return;
     };
     // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; the counts are added to atomically, and of
@@ -116,7 +116,7 @@ pub fn fd_closed(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn fd_replaced(ctx: TracePointContext) -> u32 {
     if result(&ctx) >= 0
-        && let Some(counters) = own_counters()
+        && let Some(counters) = own_counters(HookIndex::Descriptors)
         && let Some(grown) = recount(counters)
     {
         // SAFETY: as in `count`.
@@ -135,7 +135,7 @@ pub fn fd_replaced(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn fd_recounted(ctx: TracePointContext) -> u32 {
     if result(&ctx) >= 0
-        && let Some(counters) = own_counters()
+        && let Some(counters) = own_counters(HookIndex::Descriptors)
         && let Some(grown) = recount(counters)
     {
         let (opened, closed) = (grown.max(0).unsigned_abs(), grown.min(0).unsigned_abs());

@@ -8,7 +8,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use resmgr_common::{
-    Correction, CrossedKey, CrossingRecord, EventRecord, ImageRecord, Joining, Loss, Owner, PENDING_SLOTS, Pending, ProcessCounters,
+    Active, Correction, Handed, HookIndex, CrossedKey, CrossingRecord, EventRecord, ImageRecord, Joining, Loss, Owner, PENDING_SLOTS, Pending, ProcessCounters,
     SweepFacts, TRACKED_BUCKETS, TaskRecord, ToolCounters, ToolLines, ToolRecord, Tracked,
 };
 
@@ -49,7 +49,9 @@ static TRACK_ALL: u32 = 0;
 
 /// The sizes given here are defaults that user space may override before loading.
 #[map]
-pub static ACTIVE: Array<u32> = Array::with_max_entries(1, 0);
+static ACTIVE: Array<Active> = Array::with_max_entries(1, 0);
+#[map]
+static HANDED: PerCpuArray<Handed> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static TOOLS: Array<ToolCounters> = Array::with_max_entries(1024, 0);
 #[map]
@@ -91,12 +93,34 @@ pub static SOCKET_FILES: PerCpuArray<SocketFiles> = PerCpuArray::with_max_entrie
 #[map]
 pub static WORDS: PerCpuArray<Words> = PerCpuArray::with_max_entries(1, 0);
 
-/// Whether these programs are the ones that count: while a newer set takes over, both are attached and one counts.
+/// Whether these programs are to count the event at hand.
+///
+/// While a newer set takes over, both are attached, and of each event one of them counts: the older one runs first and
+/// notes on its CPU whether it did.
 #[inline(always)]
-pub fn is_active() -> bool {
+pub fn is_active(hook: HookIndex) -> bool {
     // SAFETY: a read of a static; volatile because the loader, not the compiler, decides the value.
     let own = unsafe { core::ptr::read_volatile(&raw const GENERATION) };
-    ACTIVE.get(0).is_some_and(|&active| active == own)
+    let Some(&Active { now, from }) = ACTIVE.get(0) else {
+        return false;
+    };
+    if from == 0 {
+        return now == own;
+    }
+    let Some(handed) = HANDED.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; it is this CPU's own, and the hooks run one
+    // after the other there.
+    unsafe {
+        let counted = &raw mut (*handed).counted[hook as usize];
+        if own == from {
+            let counts = now == own;
+            *counted = u32::from(counts);
+            return counts;
+        }
+        now == own && core::mem::take(&mut *counted) == 0
+    }
 }
 
 /// Whether processes of no tool have counters too.

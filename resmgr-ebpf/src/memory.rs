@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
-use resmgr_common::ToolResource;
+use resmgr_common::{HookIndex, ToolResource};
 
 use crate::{
     kernel::{Memory, now_ns},
@@ -16,7 +16,7 @@ use crate::{
 /// On the exit of each call: the kernel's own total, so that no arithmetic on ranges can go wrong.
 #[tracepoint]
 pub fn memory_changed(_ctx: TracePointContext) -> u32 {
-    if !is_active() {
+    if !is_active(HookIndex::Map) {
         return 0;
     }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
@@ -37,7 +37,7 @@ pub fn memory_changed(_ctx: TracePointContext) -> u32 {
 /// `rss_stat(mm, member, …)`: a page came or went. The kernel sums up a batch at a time, so most events change nothing.
 #[btf_tracepoint(function = "rss_stat")]
 pub fn memory_counted(ctx: BtfTracePointContext) -> i32 {
-    if !is_active() {
+    if !is_active(HookIndex::Memory) {
         return 0;
     }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;

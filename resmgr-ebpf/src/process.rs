@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::warn;
-use resmgr_common::{
+use resmgr_common::{HookIndex, 
     EventKind, EventRecord, IMAGE_ARGUMENTS_LEN, ImageRecord, Loss, ProcessCounters, ToolResource,
 };
 
@@ -22,21 +22,28 @@ use crate::{
 /// `sched_process_fork(parent, child)`: before the child first runs. A child of a tool's process is the tool's.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
-    if !is_active() {
+    if !is_active(HookIndex::Fork) {
         return 0;
     }
     let parent = Task::new(ctx.arg(0));
     let child = Task::new(ctx.arg(1));
     let tgid = child.tgid();
-    let parents = counters_of(parent.tgid());
-    if tgid == parent.tgid() {
-        if let Some(counters) = parents {
-            // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
-            unsafe { add_signed(&raw mut (*counters).threads, 1) };
+    // What a child inherits, by value: a pointer that may be missing would leave the verifier a register to wonder about.
+    let mut is_tracked = tracks_all();
+    let (mut connections_open, mut tool) = (0, 0);
+    if let Some(parents) = counters_of(parent.tgid()) {
+        // SAFETY: counters_of returned Some, so the verifier bounded this slot.
+        unsafe {
+            if tgid == parent.tgid() {
+                add_signed(&raw mut (*parents).threads, 1);
+                return 0;
+            }
+            connections_open = (*parents).connections_open;
+            tool = (*parents).tool;
         }
-        return 0;
+        is_tracked = true;
     }
-    if (parents.is_none() && !tracks_all()) || child.is_kernel_thread() {
+    if !is_tracked || tgid == parent.tgid() || child.is_kernel_thread() {
         return 0;
     }
     let memory = child.memory();
@@ -44,19 +51,15 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
         start_ns: child.start_ns(),
         virtual_bytes: memory.virtual_bytes(),
         fds_open: child.table().count().unwrap_or(0) as i64,
+        // The child's table is a copy.
+        connections_open,
+        tool,
         threads: 1,
         ..ProcessCounters::default()
     };
     if memory.address() != parent.memory().address() {
         counters.mm = memory.address();
         counters.memory_pages = memory.counted_pages();
-    }
-    if let Some(parents) = parents {
-        // The child's table is a copy. SAFETY: get_ptr returned Some, so the verifier bounded this slot.
-        unsafe {
-            counters.connections_open = (*parents).connections_open;
-            counters.tool = (*parents).tool;
-        }
     }
     if !begin(tgid, &counters) {
         warn!(&ctx, "the map of process counters is full: process {} has none", tgid);
@@ -71,7 +74,7 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
 /// `sched_process_exec(task, old_pid, binprm)`: the new image is in place, descriptors marked close-on-exec are closed.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
-    if !is_active() {
+    if !is_active(HookIndex::Exec) {
         return 0;
     }
     let task = Task::new(ctx.arg(0));

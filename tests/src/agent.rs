@@ -63,25 +63,53 @@ fn cgroup2() -> String {
 pub struct Agent {
     child: Child,
     folder: TempDir,
+    /// It is not ephemeral: what it leaves is removed with the test.
+    pinned: bool,
 }
 
 impl Agent {
     /// Starts one with more arguments than it needs to be private, and waits until it answers.
     pub fn start(arguments: &[&str]) -> Self {
-        let folder = Self::folder();
-        let child = Self::command(folder.path(), arguments)
-            .spawn()
-            .expect("the agent starts");
-        let mut agent = Self { child, folder };
+        Self::start_in(Self::folder(), false, arguments)
+    }
+
+    /// Starts one whose programs go on counting when it ends.
+    pub fn start_pinned(arguments: &[&str]) -> Self {
+        Self::start_in(Self::folder(), true, arguments)
+    }
+
+    fn start_in(folder: TempDir, pinned: bool, arguments: &[&str]) -> Self {
+        let child = Self::spawn(folder.path(), pinned, arguments);
+        let mut agent = Self { child, folder, pinned };
+        agent.await_answers();
+        agent
+    }
+
+    fn spawn(folder: &Path, pinned: bool, arguments: &[&str]) -> Child {
+        let mut command = if pinned {
+            Self::pinned_command(folder, arguments)
+        } else {
+            Self::command(folder, arguments)
+        };
+        command.spawn().expect("the agent starts")
+    }
+
+    fn await_answers(&mut self) {
         let deadline = Instant::now() + crate::patience(30);
-        while UnixStream::connect(agent.socket()).is_err() || !agent.answers() {
-            if let Ok(Some(status)) = agent.child.try_wait() {
+        while UnixStream::connect(self.socket()).is_err() || !self.answers() {
+            if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("the agent ended: {status}");
             }
             assert!(Instant::now() < deadline, "the agent does not answer");
             std::thread::sleep(Duration::from_millis(10));
         }
-        agent
+    }
+
+    /// Starts another one after it has ended, in the same folder, with the same pins.
+    pub fn start_again(&mut self, arguments: &[&str]) {
+        let _ = self.child.wait();
+        self.child = Self::spawn(self.folder.path(), self.pinned, arguments);
+        self.await_answers();
     }
 
     /// A private folder that an ordinary user may enter.
@@ -94,20 +122,32 @@ impl Agent {
 
     /// The command that starts an agent in a folder.
     pub fn command(folder: &Path, arguments: &[&str]) -> Command {
+        let mut command = Self::pinned_command(folder, arguments);
+        command.arg("--ephemeral");
+        command
+    }
+
+    /// The command that starts an agent in a folder whose programs go on counting when it ends.
+    pub fn pinned_command(folder: &Path, arguments: &[&str]) -> Command {
+        let mut command = Self::command_with_pins(folder, &private("/sys/fs/bpf", folder));
+        command.args(arguments);
+        command
+    }
+
+    /// The command that starts an agent in a folder, with pins in another.
+    pub fn command_with_pins(folder: &Path, pins: &Path) -> Command {
         let mut command = Command::new(crate::binary("resmgr"));
         command
             .arg("agent")
-            .arg("--ephemeral")
             .arg("--socket")
             .arg(folder.join("resmgr.sock"))
             .arg("--state-dir")
             .arg(folder.join("state"))
             .arg("--pin-dir")
-            .arg(private("/sys/fs/bpf", folder))
+            .arg(pins)
             .arg("--cgroup-root")
             .arg(private(&cgroup2(), folder))
             .env("RESMGR_LOG", "warn")
-            .args(arguments)
             .stdin(Stdio::null());
         command
     }
@@ -115,6 +155,11 @@ impl Agent {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its folder.
+    pub fn folder_path(&self) -> PathBuf {
+        self.folder.path().to_owned()
     }
 
     /// Its socket.
@@ -177,5 +222,10 @@ impl Drop for Agent {
             let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         }
         let _ = self.child.wait();
+        if self.pinned {
+            let mut release = Self::pinned_command(self.folder.path(), &["--release"]);
+            let _ = release.status();
+            let _ = std::fs::remove_dir(self.cgroup_root());
+        }
     }
 }

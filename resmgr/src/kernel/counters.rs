@@ -4,7 +4,7 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
 };
-use resmgr_common::{Correction, Loss, Owner, ProcessCounters, SweepFacts, names};
+use resmgr_common::{Active, Correction, Loss, Owner, ProcessCounters, SweepFacts, names};
 
 use super::{KernelError, wire::Wire};
 use crate::model::{Losses, MapUse};
@@ -20,7 +20,7 @@ pub(super) struct Maps {
     corrections: HashMap<MapData, u32, Wire<Correction>>,
     sockets: HashMap<MapData, u64, Wire<Owner>>,
     facts: Array<MapData, Wire<SweepFacts>>,
-    active: Array<MapData, u32>,
+    active: Array<MapData, Wire<Active>>,
     losses: PerCpuArray<MapData, u64>,
 }
 
@@ -76,9 +76,11 @@ impl Maps {
         self.facts.set(0, Wire(facts), 0).map_err(failed("write", names::FACTS))
     }
 
-    /// Makes a generation of programs the one that counts: from this store on, and no other.
-    pub(super) fn activate(&mut self, generation: u32) -> Result<(), KernelError> {
-        self.active.set(0, generation, 0).map_err(failed("write", names::ACTIVE))
+    /// Makes a generation of programs the one that counts, from this store on, and no other. While another one is still
+    /// attached that it takes over from, that is named too.
+    pub(super) fn activate(&mut self, now: u32, from: u32) -> Result<(), KernelError> {
+        let active = Wire(Active { now, from });
+        self.active.set(0, active, 0).map_err(failed("write", names::ACTIVE))
     }
 
     /// Stops counting a process that is in no tool.

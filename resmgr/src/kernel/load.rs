@@ -118,6 +118,10 @@ impl Kernel {
         kernel.load_iterator(names::SWEEP_TASKS, "task", &btf)?;
         kernel.load_iterator(names::SWEEP_FILES, "task_file", &btf)?;
         kernel.learn_sockets()?;
+        let former = adoption.as_ref().map_or(0, |adoption| adoption.former);
+        if former != 0 {
+            kernel.maps.activate(former, former)?;
+        }
         kernel.attach(AttachPlan::for_host(facts), facts, &btf, adoption.as_ref())?;
         if let Some(adoption) = adoption {
             kernel.take_over(&adoption)?;
@@ -129,11 +133,12 @@ impl Kernel {
 
     /// Makes this generation the one that counts, and detaches the others: both are attached now, one store decides.
     fn take_over(&mut self, adoption: &Adoption) -> Result<(), KernelError> {
-        self.maps.activate(adoption.generation.number)?;
+        let now = adoption.generation.number;
+        self.maps.activate(now, adoption.former)?;
         for generation in &adoption.others {
             Pins::end(generation)?;
         }
-        Ok(())
+        self.maps.activate(now, 0)
     }
 
     /// Removes all pins: detaches the programs, forgets the counts.
@@ -473,6 +478,8 @@ struct Adoption {
     generation: Generation,
     /// Those that are to go.
     others: Vec<Generation>,
+    /// The one of them that has counted so far, 0 where there is none.
+    former: u32,
 }
 
 impl Adoption {
@@ -491,7 +498,12 @@ impl Adoption {
             }
         };
         others.append(&mut same);
-        Ok(Self { generation, others })
+        let former = others.iter().map(|other| other.number).find(|&number| number == active);
+        Ok(Self {
+            generation,
+            others,
+            former: former.unwrap_or(0),
+        })
     }
 }
 

@@ -22,12 +22,12 @@ use aya::{
     },
 };
 use resmgr_common::{
-    ABI_VERSION, Correction, CrossedKey, Joining, Owner, Pending, ProcessCounters, SweepFacts, ToolCounters, ToolLines,
+    ABI_VERSION, Active, Correction, Handed, CrossedKey, Joining, Owner, Pending, ProcessCounters, SweepFacts, ToolCounters, ToolLines,
     ToolRecord, Tracked, names,
 };
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Hook, KernelError};
+use super::{Hook, KernelError, wire::Wire};
 
 /// What `statfs` says of a BPF file system.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -123,8 +123,9 @@ fn shape(map: &str) -> (usize, usize) {
         names::LOSSES => (4, 8),
         names::RUNNING => (4, 16),
         names::EVENTS => (0, 0),
-        // The generation that counts.
-        _ => (4, 4),
+        names::HANDED => (4, size_of::<Handed>()),
+        // `ACTIVE`.
+        _ => (4, size_of::<Active>()),
     }
 }
 
@@ -217,7 +218,8 @@ impl Pins {
         }
         let read = || -> Result<u32, aya::maps::MapError> {
             let map = Map::Array(MapData::from_pin(&path)?);
-            Array::<_, u32>::try_from(map)?.get(&0, 0)
+            let Wire(active) = Array::<_, Wire<Active>>::try_from(map)?.get(&0, 0)?;
+            Ok(active.now)
         };
         read().map_err(|error| foreign(&path, error.to_string()))
     }

@@ -102,5 +102,5 @@ fn receive(worker: &mut Worker, over: Descriptor, sort: Sort) -> Result<()> {
             }
         }
     }
-    if received == 0 { Err(NOTHING_HELD) } else { Ok(()) }
+    if received == 0 { Err(Errno::BADMSG) } else { Ok(()) }
 }

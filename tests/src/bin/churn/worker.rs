@@ -127,7 +127,10 @@ impl Worker {
         let chosen = pick(weights, &mut self.random);
         let kind = if self.may(chosen) { chosen } else { Kind::Close };
         let result = self.perform(kind);
-        self.board.note(kind, &result);
+        // Without a call there was no operation.
+        if result != Err(NOTHING_HELD) {
+            self.board.note(kind, &result);
+        }
     }
 
     /// Whether it may do something here and now.
@@ -186,5 +189,5 @@ fn pick(weights: Weights, random: &mut Random) -> Kind {
     Kind::Close
 }
 
-/// What a worker answers to an operation for which it holds nothing.
+/// What a worker answers where it holds nothing to do an operation on, and so did not.
 pub(crate) const NOTHING_HELD: Errno = Errno::NODATA;

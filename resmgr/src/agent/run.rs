@@ -60,6 +60,7 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
         mounts.ensure()?;
         let facts = HostFacts::look(options.btf.as_deref());
         let kernel = start_kernel(&facts, &options)?;
+        mounts.release();
         let tools = Tools::new(facts.cgroup2, options.cgroup_root.clone(), options.rules.clone());
         let (ask, questions) = mpsc::channel(WAITING_REQUESTS);
         let agent = Agent::new(kernel, tools, options.clone(), started, questions, signals)?;

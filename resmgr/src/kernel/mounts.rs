@@ -1,11 +1,12 @@
 //! The file systems that hooks and pins need: mounted where missing, and put back where asked.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
 use rustix::{
+    fs::fstatfs,
     io::Errno,
     mount::{MountFlags, UnmountFlags, mount, unmount},
 };
@@ -19,10 +20,37 @@ const TRACEFS_IN_DEBUGFS: &str = "/sys/kernel/debug/tracing";
 /// Where the BPF file system is mounted by custom.
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
 
+/// Looks at a file system that others mount and unmount meanwhile.
+const LOOKS: usize = 10;
+
+/// A file system that we need.
+struct Needed {
+    name: &'static str,
+    /// What `statfs` calls it (linux/magic.h).
+    magic: u64,
+    /// Where it may be mounted; where we mount it, first.
+    places: &'static [&'static str],
+}
+
+const NEEDED: [Needed; 2] = [
+    Needed {
+        name: "tracefs",
+        magic: 0x7472_6163,
+        places: &[TRACEFS, TRACEFS_IN_DEBUGFS],
+    },
+    Needed {
+        name: "bpf",
+        magic: 0xcafe_4a11,
+        places: &[BPFFS],
+    },
+];
+
 /// What we mounted; nothing of it is unmounted unless [`Mounts::undo`] is called.
 #[derive(Debug, Default)]
 pub struct Mounts {
     ours: Vec<&'static str>,
+    /// Open, so that no other agent's end unmounts them.
+    held: Vec<File>,
 }
 
 /// The folder of tracefs, where it is mounted.
@@ -62,16 +90,41 @@ fn unescape(path: &str) -> PathBuf {
     plain.into()
 }
 
+impl Needed {
+    /// Opens its top folder, where it is mounted there.
+    fn open(&self, place: &str) -> Option<File> {
+        let folder = File::open(place).ok()?;
+        // What is open is looked at: the mount that a path goes through may be another by now.
+        let found = fstatfs(&folder).ok()?.f_type;
+        (u64::try_from(found) == Ok(self.magic)).then_some(folder)
+    }
+}
+
 impl Mounts {
-    /// Mounts tracefs and the BPF file system where the host has not.
+    /// Mounts tracefs and the BPF file system where the host has not, and holds them until [`Mounts::release`].
     pub fn ensure(&mut self) -> Result<(), KernelError> {
-        if tracefs().is_none() {
-            self.mount("tracefs", TRACEFS)?;
+        NEEDED.iter().try_for_each(|needed| self.ensure_one(needed))
+    }
+
+    fn ensure_one(&mut self, needed: &Needed) -> Result<(), KernelError> {
+        let at = needed.places[0];
+        for _ in 0..LOOKS {
+            if let Some(folder) = needed.places.iter().find_map(|place| needed.open(place)) {
+                self.held.push(folder);
+                return Ok(());
+            }
+            self.mount(needed.name, at)?;
         }
-        if !mounted("bpf").iter().any(|path| path == Path::new(BPFFS)) {
-            self.mount("bpf", BPFFS)?;
-        }
-        Ok(())
+        Err(KernelError::Mount {
+            file_system: needed.name,
+            path: at.into(),
+            source: Errno::BUSY.into(),
+        })
+    }
+
+    /// Lets others unmount what they mounted: once the programs are attached, it is not needed.
+    pub fn release(&mut self) {
+        self.held.clear();
     }
 
     fn mount(&mut self, file_system: &'static str, at: &'static str) -> Result<(), KernelError> {
@@ -94,6 +147,7 @@ impl Mounts {
 
     /// Unmounts what we mounted, last first; one that is in use stays and is reported.
     pub fn undo(&mut self) {
+        self.release();
         while let Some(at) = self.ours.pop() {
             if let Err(error) = unmount(at, UnmountFlags::empty()) {
                 tracing::warn!(at, %error, "left mounted");

@@ -110,7 +110,7 @@ impl Machine {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", QEMU]);
         // By software: where KVM is there, it may hang all the same. This CPU, since QEMU's largest breaks Linux 6.12.
-        command.args(["-machine", "q35,accel=tcg", "-cpu", "qemu64", "-m", "1024", "-smp", "2"]);
+        command.args(["-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "qemu64", "-m", "1024", "-smp", "2"]);
         command.args(["-nographic", "-no-reboot", "-nic", "none"]);
         command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.files);
         command.args(["-append", COMMAND_LINE]);

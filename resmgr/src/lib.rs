@@ -5,6 +5,7 @@
 //! socket ([`protocol`]). Where each thing lives and what it must not do: see ARCHITECTURE.md.
 
 pub mod agent;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod enforce;

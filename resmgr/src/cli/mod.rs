@@ -2,6 +2,7 @@
 
 mod agent;
 mod attach;
+mod audit;
 mod doctor;
 mod exec;
 mod failure;
@@ -38,6 +39,8 @@ enum Command {
     Exec(exec::Arguments),
     /// Make processes that run already a tool.
     Attach(attach::Arguments),
+    /// Compare the agent's numbers with the kernel's own files (needs root).
+    Audit(audit::Arguments),
     /// Show what this host offers, and what follows from what it lacks.
     Doctor(doctor::Arguments),
 }
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
         // Ends as the command ends.
         Command::Exec(arguments) => return exec::run(&arguments, &socket),
         Command::Attach(arguments) => attach::run(&arguments, &socket),
+        Command::Audit(arguments) => audit::run(&arguments, &socket),
         Command::Agent(arguments) => agent::run(&arguments, &socket),
         Command::Status(arguments) => status::run(&arguments, &socket),
         Command::Doctor(arguments) => doctor::run(&arguments),

@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod files;
 mod heap;
+mod inspect;
 mod layout;
 mod load;
 mod mounts;
@@ -22,6 +23,7 @@ mod tools;
 mod wire;
 
 pub use error::KernelError;
+pub use inspect::{process_clock_ns, share_descriptors};
 pub use load::{Kernel, LoadOptions};
 pub use mounts::Mounts;
 pub use object::BpfObject;

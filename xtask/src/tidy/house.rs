@@ -15,16 +15,17 @@ const ABOVE_AGENT: &[&str] = &[
     "manager", "tool",
 ];
 const ALL: &[&str] = &[
-    "model", "protocol", "config", "alert", "track", "history", "pattern", "adapt", "kernel", "enforce", "export",
+    "audit", "model", "protocol", "config", "alert", "track", "history", "pattern", "adapt", "kernel", "enforce", "export",
     "manager", "tool", "agent",
 ];
 
 /// Each module, and the others that it may use.
-const TABLE: [(&str, &[&str]); 15] = [
+const TABLE: [(&str, &[&str]); 16] = [
     ("model", &[]),
     ("protocol", PURE),
     ("config", PURE),
     ("alert", PURE),
+    ("audit", PURE),
     ("track", PURE),
     ("history", PURE),
     ("pattern", PURE),

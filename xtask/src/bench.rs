@@ -1,5 +1,5 @@
-//! `cargo xtask bench startup`: how long until the agent answers, and what it weighs. Asserts nothing: a shared machine
-//! would make that a coin toss.
+//! `cargo xtask bench NAME`: `startup` is how long until the agent answers, and what it weighs; the others are the
+//! benchmarks of `resmgr-tests`. Asserts nothing: a shared machine would make that a coin toss.
 
 use std::{
     fs,
@@ -20,6 +20,9 @@ use crate::{
     workspace::Workspace,
 };
 
+/// The benchmarks of `resmgr-tests`, a file each in its folder of benchmarks.
+const OF_TESTS: [&str; 3] = ["exec", "hooks", "sweep"];
+
 const RUNS: u32 = 5;
 const REQUEST: &str = "{\"v\":1,\"method\":\"status\",\"params\":{}}\n";
 /// When memory is read, after the start.
@@ -30,15 +33,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Runs the command.
 pub(crate) fn main(workspace: &Workspace, rest: &[String]) -> Result<ExitCode> {
     let mut arguments = Arguments::new("bench", rest);
-    match arguments.next() {
-        Some(Argument::Word("startup")) => arguments.none()?,
+    let of_tests = match arguments.next() {
+        Some(Argument::Word("startup")) => None,
+        Some(Argument::Word(name)) if OF_TESTS.contains(&name) => Some(name.to_owned()),
         Some(other) => return arguments.unknown(&other),
-        None => bail!("name a benchmark: `cargo xtask bench startup`"),
-    }
+        None => bail!("name a benchmark: startup, {}", OF_TESTS.join(", ")),
+    };
+    arguments.none()?;
     if !shell::is_root()? {
         bail!("the agent needs root, and a start through sudo would be measured with it: run this as root");
     }
     run::build_release(workspace)?;
+    if let Some(name) = of_tests {
+        let mut build = shell::cargo(workspace);
+        shell::run(build.args(["build", "--release", "--package", "resmgr-tests", "--bins"]))?;
+        let mut bench = shell::cargo(workspace);
+        bench.args(["bench", "--package", "resmgr-tests", "--bench", &name]);
+        shell::run(&mut bench)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     run::sweep(workspace.target());
     let binary = run::release_binary(workspace);
     let (mut answered, mut resident) = (Vec::new(), Vec::new());

@@ -43,7 +43,11 @@ Usage: cargo xtask COMMAND
       --out FILE                 write the object there, and no manifest
   lint                           formatting, clippy, documentation, tidy
   tidy                           the rules that no compiler checks
-  bench startup                  from start to first answer, and memory at rest (as root)
+  bench NAME                     as root; prints, judges nothing
+      startup                    from start to first answer, and memory at rest
+      exec                       `resmgr exec` beyond the host's own cgroup move; how soon `status --json` answers
+      hooks                      each hook by the kernel's BPF statistics, in a tool and in none
+      sweep                      the agent's pass over 5,000 processes beside reading /proc
 
 What needs root goes through sudo where you are not root.
 ";

@@ -109,8 +109,11 @@ impl Machine {
         // Ended with us, however we end: one that hangs would use its CPUs for ever.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", QEMU]);
-        // By software: where KVM is there, it may hang all the same. This CPU, since QEMU's largest breaks Linux 6.12.
-        command.args(["-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "qemu64", "-m", "1024", "-smp", "2"]);
+        // By software: where KVM is there, it may hang all the same. With a thread a CPU, one runs what another has just
+        // replaced, and a kernel that patches its own code meets its own breakpoint.
+        command.args(["-machine", "q35", "-accel", "tcg,thread=single"]);
+        // QEMU's largest CPU breaks Linux 6.12.
+        command.args(["-cpu", "qemu64", "-smp", "2", "-m", "1024"]);
         command.args(["-nographic", "-no-reboot", "-nic", "none"]);
         command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.files);
         command.args(["-append", COMMAND_LINE]);

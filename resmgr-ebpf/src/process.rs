@@ -84,16 +84,16 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let counters = match counters_of(tgid) {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; exec has ended the other threads.
         Some(counters) => unsafe {
-            if let Some(slot) = wanted {
-                move_to(counters, tgid, slot);
+            if wanted != 0 {
+                move_to(counters, tgid, wanted);
             }
             renew(task, tgid, counters);
             *counters
         },
         // Where there are rules it is counted until user space has decided, with what it does meanwhile.
-        None if wanted.is_some() || is_matching => {
+        None if wanted != 0 || is_matching => {
             let mut counters = truth(task);
-            counters.tool = wanted.unwrap_or(0);
+            counters.tool = wanted;
             begin(tgid, &counters);
             counters
         }

@@ -215,21 +215,19 @@ fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
         && unsafe { (*counters).start_ns } == start_ns
     {
-        if let Some(slot) = wanted {
-            // SAFETY: as above.
-            if unsafe { (*counters).tool } != slot {
-                process::move_to(counters, tgid, slot);
-                record.flags |= TaskFlags::ADOPTED;
-            }
+        // SAFETY: as above.
+        if wanted != 0 && unsafe { (*counters).tool } != wanted {
+            process::move_to(counters, tgid, wanted);
+            record.flags |= TaskFlags::ADOPTED;
         }
         record.flags |= TaskFlags::COUNTERS_READ;
         heal_process(counters, task, record);
         return;
     }
     let slot = match wanted {
-        Some(slot) => slot,
         // What a tool's process forked before it was a tool's, or while nobody watched, is the tool's.
-        None => tool_of(task.parent().tgid()),
+        0 => tool_of(task.parent().tgid()),
+        slot => slot,
     };
     if slot == 0 && !tracks_all() {
         return;
@@ -306,21 +304,25 @@ fn heal_process(counters: *mut ProcessCounters, task: Task, record: &mut TaskRec
 }
 
 /// Adds to a process's descriptors and pages, and to its tool's.
+///
+/// Nothing is ever added that is nothing: the compiler would make another atomic operation of that, which kernels before
+/// 5.12 do not have.
 #[inline(always)]
 fn grow(counters: *mut ProcessCounters, tgid: u32, fds: i64, pages: i64) {
+    let tool = Tool::of(counters);
     // SAFETY: the caller's look-up returned Some, so the verifier bounded this slot.
     unsafe {
         if fds != 0 {
             add_signed(&raw mut (*counters).fds_open, fds);
+            if let Some(tool) = tool {
+                tool.change(ToolResource::Descriptors, fds, tgid);
+            }
         }
         if pages != 0 {
             add_signed(&raw mut (*counters).memory_pages, pages);
-        }
-        if fds | pages != 0
-            && let Some(tool) = Tool::of(counters)
-        {
-            tool.change(ToolResource::Descriptors, fds, tgid);
-            tool.change(ToolResource::Memory, pages, tgid);
+            if let Some(tool) = tool {
+                tool.change(ToolResource::Memory, pages, tgid);
+            }
         }
     }
 }

@@ -230,22 +230,27 @@ fn tell(sums: *const ToolCounters, slot: u32, resource: usize, level: usize, ris
     });
 }
 
-/// The slot that a process is to be taken into: because it was named, or because of the cgroup that it is in.
+/// The slot that a process is to be taken into, because it was named or because of the cgroup that it is in; 0 for none.
+///
+/// A number, not an `Option`: the compiler would carry its empty payload about, which verifiers refuse to see read.
 #[inline(always)]
-pub fn wanted_by(task: Task, tgid: u32) -> Option<u32> {
-    if facts()?.adopting == 0 {
-        return None;
+pub fn wanted_by(task: Task, tgid: u32) -> u32 {
+    match facts() {
+        Some(facts) if facts.adopting != 0 => {}
+        _ => return 0,
     }
     if let Some(joining) = JOINING.get_ptr(tgid) {
         // SAFETY: get_ptr returned Some, so the verifier bounded this slot.
         let (start_ns, tick_ns, tool) = unsafe { ((*joining).start_ns, (*joining).tick_ns, (*joining).tool) };
         if task.leader().start_ns().wrapping_sub(start_ns) < tick_ns {
-            return Some(tool);
+            return tool;
         }
     }
-    let slot = CGROUPS.get_ptr(task.cgroup())?;
-    // SAFETY: as above.
-    Some(unsafe { *slot })
+    match CGROUPS.get_ptr(task.cgroup()) {
+        // SAFETY: as above.
+        Some(slot) => unsafe { *slot },
+        None => 0,
+    }
 }
 
 const _: () = assert!(TOOL_RESOURCES == 4 && TOOL_LEVELS.is_power_of_two());

@@ -57,6 +57,8 @@ fn main() {
     for _ in 0..19 {
         workload.order("fork-idle");
     }
+    // So that the agent has seen them all.
+    assert_eq!(agent.status(&["twenty", "--fresh"])["tools"][0]["process_count"], 20);
     let whole = (0..RUNS).map(|_| {
         let mut status = agent.client(&["status", "--json", "twenty"]);
         timed(|| assert!(status.stdout(Stdio::null()).status().unwrap().success()))

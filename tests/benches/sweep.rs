@@ -86,7 +86,7 @@ fn main() {
         processes = number(&status["host"]["processes"]);
     }
     let sweep = median(in_kernel);
-    let mut reading = |sockets| {
+    let reading = |sockets| {
         let mut sum = Sum::default();
         let times = (0..READINGS).map(|_| {
             let began = Instant::now();

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader},
-    os::unix::process::ExitStatusExt as _,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -282,11 +282,12 @@ fn crossings_are_told_once_a_level_and_not_at_the_next_tick() {
 fn attaching_takes_the_whole_tree_that_runs_already() {
     let agent = Agent::start(&[]);
     let root = Process::start(Command::new("sh").args(["-c", "(sleep 60 & sleep 60 & wait) & wait"]));
-    until("four processes run", || {
-        let text = run(Command::new("ps").args(["-o", "pid=", "--ppid", &root.pid().to_string()])).stdout;
-        let child = text.trim().to_owned();
-        let grandchildren = run(Command::new("ps").args(["-o", "pid=", "--ppid", &child])).stdout;
-        (!child.is_empty() && grandchildren.lines().count() == 2).then_some(())
+    let children = |pid: u32| -> Vec<u32> {
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    };
+    wait_until("four processes run", 10, || {
+        children(root.pid()).first().is_some_and(|&child| children(child).len() == 2)
     });
     let pid = root.pid().to_string();
     let output = run(&mut agent.client(&["attach", "--tool", "late", "--pid", &pid, "--json"]));
@@ -353,13 +354,15 @@ fn rules_make_tools_of_what_is_executed_and_of_what_runs() {
     let config = folder.path().join("resmgr.toml");
     let sleeper = folder.path().join("sleeper");
     fs::copy("/bin/sleep", &sleeper).unwrap();
-    let before = Process::start(Command::new(&sleeper).arg("60"));
+    // By another name, what a small system has for `sleep` would not know what to do.
+    let sleep = |time: &str| Process::start(Command::new(&sleeper).arg0("sleep").arg(time));
+    let before = sleep("60");
     let text = "[[rule]]\ntool = 'napper'\nexecutable = 'sleeper'\ncommand = '*60*'\n\
                 [[rule]]\ntool = 'brief'\ncommand = '*brief-by-rule*'\n";
     fs::write(&config, text).unwrap();
     let agent = Agent::start(&["--config", config.to_str().unwrap(), "--sweep-interval", "60s"]);
-    let after = Process::start(Command::new(&sleeper).arg("600"));
-    let _other = Process::start(Command::new(&sleeper).arg("7"));
+    let after = sleep("600");
+    let _other = sleep("7");
     until("both are tools", || (tools(&agent, "napper").len() == 2).then_some(()));
     let expected: BTreeSet<u64> = [before.pid(), after.pid()].map(u64::from).into();
     assert_eq!(pids(&agent, "napper"), expected);

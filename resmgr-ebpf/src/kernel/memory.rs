@@ -46,9 +46,13 @@ impl Memory {
         probe::<i64>(stat, stride) + probe::<i64>(stat, stride * 2) + probe::<i64>(stat, stride * 3)
     }
 
-    /// The same, by a pointer that the verifier knows the type of: plain loads.
+    /// The same, by a pointer that the verifier knows the type of: plain loads where it follows them. Verifiers of the time
+    /// of the older shape do not follow the array of counters.
     #[inline(always)]
     pub fn counted_pages_of(mm: *const u8) -> i64 {
+        if offset!(rss_shape) != RssShape::PerCpu as u32 {
+            return Self::at(mm as u64).counted_pages();
+        }
         let stat = offset!(mm_rss_stat) + offset!(percpu_counter_count);
         let stride = offset!(rss_stride);
         load::<i64>(mm, stat + stride) + load::<i64>(mm, stat + stride * 2) + load::<i64>(mm, stat + stride * 3)

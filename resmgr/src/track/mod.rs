@@ -222,8 +222,8 @@ impl ResourceTracker {
         self.drift = Drift::default();
         for mut sample in sweep.processes {
             let known = before.get(&sample.id.pid).filter(|known| known.sample.id == sample.id);
+            add_drift(&mut self.drift, known.map(|known| &known.sample), &sample);
             if let Some(known) = known {
-                add_drift(&mut self.drift, &known.sample, &sample);
                 // A thread that ended while the sweep went on may be missing from it: the sum never falls.
                 sample.cpu_ns = sample.cpu_ns.max(known.sample.cpu_ns);
                 // One that waits to be reaped has no counters any more, but is still its tool's.
@@ -354,18 +354,23 @@ fn measure(known: &TrackedProcess, cpu_ns: u64, now: Timestamp) -> (Option<f64>,
     (Some(used as f64 / elapsed as f64), (now.monotonic_ns, cpu_ns))
 }
 
-/// Adds how far events had drifted from the truth since the last sweep.
-fn add_drift(drift: &mut Drift, before: &ProcessSample, now: &ProcessSample) {
-    let (Some(counted_before), Some(counted)) = (&before.events, &now.events) else {
+/// Adds how far events had drifted from the truth since the last sweep, or since whenever they began to count: also while
+/// no agent ran.
+fn add_drift(drift: &mut Drift, before: Option<&ProcessSample>, now: &ProcessSample) {
+    let Some(counted) = &now.events else {
         return;
     };
     drift.virtual_bytes += counted.virtual_bytes.abs_diff(now.virtual_bytes);
     drift.fds += counted.fds_open.abs_diff(now.open_fds);
     drift.connections += counted.connections_open.abs_diff(now.connections);
     // The count of CPU time is not overwritten by a sweep: what it misses once is missing ever after, but drifted once.
-    let used = now.cpu_ns.saturating_sub(before.cpu_ns);
-    let used_by_events = counted.cpu_time_ns.saturating_sub(counted_before.cpu_time_ns);
-    drift.cpu_time_ns += used_by_events.abs_diff(used);
+    if let Some(before) = before
+        && let Some(counted_before) = &before.events
+    {
+        let used = now.cpu_ns.saturating_sub(before.cpu_ns);
+        let used_by_events = counted.cpu_time_ns.saturating_sub(counted_before.cpu_time_ns);
+        drift.cpu_time_ns += used_by_events.abs_diff(used);
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ mod sweep;
 mod tool;
 
 pub use counters::{
-    Active, Correction, Handed, HookIndex, Loss, Owner, PENDING_SLOTS, Pending, ProcessCounters, TRACKED_BUCKETS, Tracked,
+    Active, Correction, Handed, HookIndex, Loss, Owner, PENDING_SLOTS, Pending, ProcessCounters, TRACKED_BUCKETS,
+    Tracked,
 };
 pub use event::{CrossingRecord, EventKind, EventRecord, IMAGE_ARGUMENTS_LEN, IMAGE_PATH_LEN, ImageRecord};
 pub use layout::{Layout, RSS_KINDS, RssShape};
@@ -20,8 +21,8 @@ pub use sweep::{
     Address, FileRecord, NAME_LEN, RecordHeader, RecordKind, SocketRecord, SweepFacts, TaskFlags, TaskRecord,
 };
 pub use tool::{
-    CrossedKey, Joining, TOOL_LEVELS, TOOL_NAME_LEN, TOOL_PATH_LEN, TOOL_RESOURCES, ToolCounters, ToolLines, ToolRecord,
-    ToolResource,
+    CrossedKey, Joining, TOOL_LEVELS, TOOL_NAME_LEN, TOOL_PATH_LEN, TOOL_RESOURCES, ToolCounters, ToolLines,
+    ToolRecord, ToolResource,
 };
 
 /// The version of everything in this crate: a change of any layout or meaning raises it. Pins carry it.

@@ -8,8 +8,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use resmgr_common::{
-    Active, Correction, Handed, HookIndex, CrossedKey, CrossingRecord, EventRecord, ImageRecord, Joining, Loss, Owner, PENDING_SLOTS, Pending, ProcessCounters,
-    SweepFacts, TRACKED_BUCKETS, TaskRecord, ToolCounters, ToolLines, ToolRecord, Tracked,
+    Active, Correction, CrossedKey, CrossingRecord, EventRecord, Handed, HookIndex, ImageRecord, Joining, Loss, Owner,
+    PENDING_SLOTS, Pending, ProcessCounters, SweepFacts, TRACKED_BUCKETS, TaskRecord, ToolCounters, ToolLines,
+    ToolRecord, Tracked,
 };
 
 /// The task that runs on a CPU, and its CPU time when it was switched in.

@@ -1,13 +1,9 @@
 //! Processes: their birth at fork, their change of image at exec, their end at the last switch of the last thread.
 
-use aya_ebpf::{
-    helpers::generated,
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{helpers::generated, macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::warn;
-use resmgr_common::{HookIndex, 
-    EventKind, EventRecord, IMAGE_ARGUMENTS_LEN, ImageRecord, Loss, ProcessCounters, ToolResource,
+use resmgr_common::{
+    EventKind, EventRecord, HookIndex, IMAGE_ARGUMENTS_LEN, ImageRecord, Loss, ProcessCounters, ToolResource,
 };
 
 use crate::{

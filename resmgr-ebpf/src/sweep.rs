@@ -283,7 +283,8 @@ fn heal_process(counters: *mut ProcessCounters, task: Task, record: &mut TaskRec
         }
         record.counters = *counters;
         let mut fds = 0;
-        if record.flags & (TaskFlags::OWN_TABLE | TaskFlags::TABLE_CUT) == TaskFlags::OWN_TABLE && correction.is_none() {
+        if record.flags & (TaskFlags::OWN_TABLE | TaskFlags::TABLE_CUT) == TaskFlags::OWN_TABLE && correction.is_none()
+        {
             fds = record.fds as i64 - (*counters).fds_open;
             let connections = record.connections as i64 - (*counters).connections_open;
             if connections != 0 {

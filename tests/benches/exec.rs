@@ -35,7 +35,9 @@ fn main() {
     for _ in 0..RUNS {
         plain.push(timed(|| assert!(Command::new("true").status().unwrap().success())));
         let sleeper = Process::start(Command::new("sleep").arg("60"));
-        moved.push(timed(|| fs::write(leaf.join("cgroup.procs"), sleeper.pid().to_string()).unwrap()));
+        moved.push(timed(|| {
+            fs::write(leaf.join("cgroup.procs"), sleeper.pid().to_string()).unwrap()
+        }));
         drop(sleeper);
         let mut exec = agent.client(&["exec", "--require", "--tool", "bench", "--", "true"]);
         managed.push(timed(|| assert!(exec.status().unwrap().success())));
@@ -45,7 +47,10 @@ fn main() {
     println!("  true                              {plain:.2} ms");
     println!("  the host's own move into a cgroup {moved:.2} ms");
     println!("  resmgr exec -- true               {managed:.2} ms");
-    println!("  exec beyond both                  {:.2} ms   (aim 5)", managed - plain - moved);
+    println!(
+        "  exec beyond both                  {:.2} ms   (aim 5)",
+        managed - plain - moved
+    );
     // A leaf that somebody is still leaving is removed by the next who tries.
     while fs::remove_dir(&leaf).is_err() {
         std::thread::sleep(Duration::from_millis(10));
@@ -68,7 +73,9 @@ fn main() {
     let mut answers = BufReader::new(stream.try_clone().unwrap());
     let asked = (0..RUNS).map(|_| {
         timed(|| {
-            stream.write_all(b"{\"v\":1,\"method\":\"status\",\"params\":{\"tool\":\"twenty\"}}\n").unwrap();
+            stream
+                .write_all(b"{\"v\":1,\"method\":\"status\",\"params\":{\"tool\":\"twenty\"}}\n")
+                .unwrap();
             let mut line = String::new();
             answers.read_line(&mut line).unwrap();
             assert!(line.contains("\"process_count\":20"), "{line}");

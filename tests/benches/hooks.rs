@@ -44,7 +44,11 @@ fn programs_of(pid: u32) -> BTreeSet<u32> {
     texts
         .filter_map(|entry| {
             let text = fs::read_to_string(entry.path()).ok()?;
-            text.lines().find_map(|line| line.strip_prefix("prog_id:"))?.trim().parse().ok()
+            text.lines()
+                .find_map(|line| line.strip_prefix("prog_id:"))?
+                .trim()
+                .parse()
+                .ok()
         })
         .collect()
 }
@@ -60,7 +64,13 @@ fn attach_empty() -> Ebpf {
     }
     if let Some(Program::TracePoint(program)) = bpf.program_mut(names::EMPTY_SYSCALL) {
         program.load().unwrap();
-        for hook in ["sys_exit_openat", "sys_exit_close", "sys_exit_mmap", "sys_exit_munmap", "sys_exit_connect"] {
+        for hook in [
+            "sys_exit_openat",
+            "sys_exit_close",
+            "sys_exit_mmap",
+            "sys_exit_munmap",
+            "sys_exit_connect",
+        ] {
             program.attach("syscalls", hook).unwrap();
         }
     }
@@ -115,14 +125,44 @@ fn main() {
         let mut workload = Workload::over(&mut on_one_cpu(inside));
         std::thread::sleep(Duration::from_millis(1500));
         let costs = measure(&programs, || _ = workload.order(format!("ping-pong {CALLS}")));
-        show(who, "sched_switch", &costs, &[(names::SCHED_SWITCH, names::EMPTY_TYPED)], limits[0]);
+        show(
+            who,
+            "sched_switch",
+            &costs,
+            &[(names::SCHED_SWITCH, names::EMPTY_TYPED)],
+            limits[0],
+        );
         let costs = measure(&programs, || _ = workload.order(format!("open-close {CALLS}")));
-        show(who, "open", &costs, &[(names::FD_OPENED, names::EMPTY_SYSCALL)], limits[1]);
-        show(who, "close", &costs, &[(names::FD_CLOSED, names::EMPTY_SYSCALL)], limits[1]);
+        show(
+            who,
+            "open",
+            &costs,
+            &[(names::FD_OPENED, names::EMPTY_SYSCALL)],
+            limits[1],
+        );
+        show(
+            who,
+            "close",
+            &costs,
+            &[(names::FD_CLOSED, names::EMPTY_SYSCALL)],
+            limits[1],
+        );
         let costs = measure(&programs, || _ = workload.order(format!("map-unmap {CALLS}")));
-        show(who, "mmap, munmap", &costs, &[(names::MEMORY_CHANGED, names::EMPTY_SYSCALL)], limits[2]);
+        show(
+            who,
+            "mmap, munmap",
+            &costs,
+            &[(names::MEMORY_CHANGED, names::EMPTY_SYSCALL)],
+            limits[2],
+        );
         let costs = measure(&programs, || _ = workload.order(format!("fault {CALLS}")));
-        show(who, "page fault", &costs, &[(names::MEMORY_COUNTED, names::EMPTY_TYPED)], limits[1]);
+        show(
+            who,
+            "page fault",
+            &costs,
+            &[(names::MEMORY_COUNTED, names::EMPTY_TYPED)],
+            limits[1],
+        );
         let mut listener = Workload::start();
         let address = listener.order("listen 127.0.0.1:0");
         let costs = measure(&programs, || {

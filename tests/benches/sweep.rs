@@ -51,11 +51,15 @@ fn read_proc(sockets: bool) -> Sum {
         if !name.to_bytes()[0].is_ascii_digit() {
             continue;
         }
-        let Ok(process) = openat(&root, name, folder, Mode::empty()) else { continue };
+        let Ok(process) = openat(&root, name, folder, Mode::empty()) else {
+            continue;
+        };
         sum.processes += 1;
         sum.bytes += read(&process, "stat", &mut text).unwrap_or(0) as u64;
         sum.bytes += read(&process, "statm", &mut text).unwrap_or(0) as u64;
-        let Ok(fds) = openat(&process, "fd", folder, Mode::empty()) else { continue };
+        let Ok(fds) = openat(&process, "fd", folder, Mode::empty()) else {
+            continue;
+        };
         let mut descriptors = RawDir::new(fds.as_fd(), &mut inner);
         while let Some(Ok(descriptor)) = descriptors.next() {
             let name = descriptor.file_name();
@@ -100,8 +104,21 @@ fn main() {
     let (plain, with_sockets) = (reading(false), reading(true));
     let each = |ms: f64| ms * 1e6 / f64::from(u32::try_from(processes).unwrap());
     println!("{processes} processes, most with {DESCRIPTORS} descriptors");
-    println!("  the agent's pass               {sweep:>8.1} ms  {:>7.0} ns a process", each(sweep));
-    println!("  /proc: stat, statm, fd         {plain:>8.1} ms  {:>7.0} ns a process", each(plain));
-    println!("  /proc: which are sockets, too  {with_sockets:>8.1} ms  {:>7.0} ns a process", each(with_sockets));
-    println!("  the pass costs 1/{:.1} of the former, 1/{:.1} of the latter (aim 1/10)", plain / sweep, with_sockets / sweep);
+    println!(
+        "  the agent's pass               {sweep:>8.1} ms  {:>7.0} ns a process",
+        each(sweep)
+    );
+    println!(
+        "  /proc: stat, statm, fd         {plain:>8.1} ms  {:>7.0} ns a process",
+        each(plain)
+    );
+    println!(
+        "  /proc: which are sockets, too  {with_sockets:>8.1} ms  {:>7.0} ns a process",
+        each(with_sockets)
+    );
+    println!(
+        "  the pass costs 1/{:.1} of the former, 1/{:.1} of the latter (aim 1/10)",
+        plain / sweep,
+        with_sockets / sweep
+    );
 }

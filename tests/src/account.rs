@@ -36,7 +36,11 @@ pub fn account_together(pids: &[u32]) -> Account {
 fn account(pids: &[u32], connections: &HashSet<u64>) -> Account {
     let mut account = Account::default();
     let mut seen: Vec<Pid> = Vec::new();
-    let of_process = |&pid: &u32| numbers(&format!("/proc/{pid}/task")).into_iter().map(move |thread| (pid, thread));
+    let of_process = |&pid: &u32| {
+        numbers(&format!("/proc/{pid}/task"))
+            .into_iter()
+            .map(move |thread| (pid, thread))
+    };
     for (pid, thread) in pids.iter().flat_map(of_process) {
         let id = Pid::from_raw(thread.cast_signed()).expect("no thread has the number 0");
         let shares = |&other: &Pid| shares_table(id, other).unwrap_or_else(|error| panic!("kcmp of {id:?}: {error}"));

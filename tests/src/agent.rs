@@ -56,7 +56,10 @@ fn cgroup2() -> String {
         let at = fields.next()?.to_owned();
         (fields.next()? == "cgroup2").then_some(at)
     };
-    mounts.lines().find_map(of_line).unwrap_or_else(|| "/sys/fs/cgroup".to_owned())
+    mounts
+        .lines()
+        .find_map(of_line)
+        .unwrap_or_else(|| "/sys/fs/cgroup".to_owned())
 }
 
 /// A running agent.

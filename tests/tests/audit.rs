@@ -20,7 +20,9 @@ fn beyond(report: &Value, pid: u32) -> Vec<String> {
         offenders.iter().any(|offender| offender["pid"] == pid)
     };
     let named = quantities.iter().filter(is_named);
-    named.map(|compared| compared["quantity"].as_str().unwrap().to_owned()).collect()
+    named
+        .map(|compared| compared["quantity"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn workload_in_tool(agent: &Agent) -> Workload {
@@ -81,7 +83,10 @@ fn numbers_that_are_wrong_are_found_and_named() {
     assert_eq!(report["ok"], false);
     assert!(beyond(&report, workload.pid()).contains(&"fds".to_owned()), "{report}");
     let shown = run(&mut agent.client(&["audit"])).stdout;
-    assert!(shown.contains(&format!("fds of workload {}: ", workload.pid())), "{shown}");
+    assert!(
+        shown.contains(&format!("fds of workload {}: ", workload.pid())),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -26,7 +26,11 @@ fn keeps_all_hooks(agent: &Agent) -> bool {
     let (attached, pinned) = (&status["agent"]["hooks_attached"], &status["agent"]["hooks_pinned"]);
     let kept = attached == pinned;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    assert_eq!(kept, !release.starts_with("5.10."), "{release}: {pinned} of {attached} hooks are pinned");
+    assert_eq!(
+        kept,
+        !release.starts_with("5.10."),
+        "{release}: {pinned} of {attached} hooks are pinned"
+    );
     kept
 }
 
@@ -45,7 +49,10 @@ fn what_happens_while_no_agent_runs_is_counted() {
     assert_eq!(after["instance"], before["instance"]);
     assert_eq!(after["registered_at"], before["registered_at"]);
     assert_eq!(after["root_pid"], workload.pid());
-    assert_eq!(number(&after["processes_total"]) - number(&before["processes_total"]), 1000);
+    assert_eq!(
+        number(&after["processes_total"]) - number(&before["processes_total"]),
+        1000
+    );
     assert_eq!(number(&after["process_count"]), 1);
     let fds = open_fds(workload.pid()).len();
     assert_eq!(after["usage"]["file_handles"].as_array().unwrap().len(), fds);
@@ -61,7 +68,11 @@ fn what_happens_while_no_agent_runs_is_counted() {
         assert_eq!(opened, 0);
         assert!(number(&status["agent"]["hooks_adopted"]) >= 5, "{status}");
         assert_eq!(after["events"]["fds_open"], fds, "healed");
-        assert!(number(&status["agent"]["drift_total"]["fds"]) >= 100, "{}", status["agent"]["drift_total"]);
+        assert!(
+            number(&status["agent"]["drift_total"]["fds"]) >= 100,
+            "{}",
+            status["agent"]["drift_total"]
+        );
     }
     drop(workload);
     wait_until("the tool ends with its process", 10, || {
@@ -145,7 +156,10 @@ fn what_is_not_ours_is_named_and_stays() {
         let path = pins.join(stranger);
         fs::create_dir(&path).unwrap();
         let error = refused(&folder);
-        assert!(error.contains(said) && error.contains(path.to_str().unwrap()), "{error}");
+        assert!(
+            error.contains(said) && error.contains(path.to_str().unwrap()),
+            "{error}"
+        );
         let error = run(&mut Agent::pinned_command(&folder, &["--release"]));
         assert_eq!(error.code, Some(1));
         assert!(path.exists(), "it stays");

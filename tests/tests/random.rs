@@ -232,8 +232,14 @@ fn difference_of_tool(status: &Value, truth: &Account, drift: &mut Drift) -> Opt
     let descriptors = numbers(&tool["usage"]["file_handles"]).len();
     let connections: BTreeSet<u64> = numbers(&tool["usage"]["network_connections"]).into_iter().collect();
     drift.tool.push((
-        tool["events"]["fds_open"].as_i64().unwrap().abs_diff(truth.descriptors.len().try_into().unwrap()),
-        tool["events"]["connections_open"].as_i64().unwrap().abs_diff(truth.connections.len().try_into().unwrap()),
+        tool["events"]["fds_open"]
+            .as_i64()
+            .unwrap()
+            .abs_diff(truth.descriptors.len().try_into().unwrap()),
+        tool["events"]["connections_open"]
+            .as_i64()
+            .unwrap()
+            .abs_diff(truth.connections.len().try_into().unwrap()),
     ));
     (descriptors != truth.descriptors.len() || connections != truth.connections).then(|| {
         format!(

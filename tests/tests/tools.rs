@@ -81,7 +81,11 @@ fn without_an_agent_a_command_runs_untracked_unless_it_must_not() {
     command.arg("--socket").arg(folder.path().join("none.sock"));
     let output = run(command.args(["exec", "--tool", "a", "--", "echo", "done"]));
     assert_eq!((output.code, output.stdout.as_str()), (Some(0), "done\n"));
-    assert!(output.stderr.contains("no agent answers") && output.stderr.contains("untracked"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("no agent answers") && output.stderr.contains("untracked"),
+        "{}",
+        output.stderr
+    );
 
     let mut command = Command::new(resmgr_tests::binary("resmgr"));
     command.arg("--socket").arg(folder.path().join("none.sock"));
@@ -120,7 +124,9 @@ fn a_tree_of_depth_six_with_setsid_and_double_forks_stays_whole() {
     let mut command = exec(&agent, "tree", &["sh", path, "6"]);
     let mut child = command.env("SELF", path).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     // What sleeps belongs to the tool, all seven; each was reparented to the host's first process or a subreaper.
     let is_asleep = |pid: &u64| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "sleep\n");
     let asleep = until("all seven sleep", || {
@@ -130,7 +136,11 @@ fn a_tree_of_depth_six_with_setsid_and_double_forks_stays_whole() {
     let tool = tool(&agent, "tree");
     assert_eq!(number(&tool["process_count"]), 7, "{tool}");
     let orphans: BTreeSet<u64> = tool["orphans"].as_array().unwrap().iter().map(number).collect();
-    let expected: BTreeSet<u64> = asleep.iter().copied().filter(|&pid| pid != u64::from(child.id())).collect();
+    let expected: BTreeSet<u64> = asleep
+        .iter()
+        .copied()
+        .filter(|&pid| pid != u64::from(child.id()))
+        .collect();
     assert_eq!(orphans, expected);
     for pid in asleep {
         let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
@@ -143,9 +153,17 @@ fn a_tree_of_depth_six_with_setsid_and_double_forks_stays_whole() {
 #[test]
 fn ten_thousand_processes_that_come_and_go_are_all_counted() {
     let agent = Agent::start(&[]);
-    let mut workload = Workload::over(&mut exec(&agent, "storm", &[resmgr_tests::binary("workload").to_str().unwrap()]));
+    let mut workload = Workload::over(&mut exec(
+        &agent,
+        "storm",
+        &[resmgr_tests::binary("workload").to_str().unwrap()],
+    ));
     let before = number(&tool(&agent, "storm")["processes_total"]);
-    let count = if std::env::var_os("RESMGR_TEST_VM").is_some() { 1000 } else { 10_000 };
+    let count = if std::env::var_os("RESMGR_TEST_VM").is_some() {
+        1000
+    } else {
+        10_000
+    };
     let children_ns: u64 = workload.order(format!("fork-many {count}")).parse().unwrap();
     let tool = tool(&agent, "storm");
     let lost = number(&agent.status(&[])["agent"]["losses"]["counters_full"]);
@@ -163,10 +181,16 @@ fn ten_thousand_processes_that_come_and_go_are_all_counted() {
 #[test]
 fn what_a_process_does_in_two_milliseconds_is_not_missed() {
     let agent = Agent::start(&["--sweep-interval", "60s"]);
-    let output = run(&mut exec(&agent, "short", &["sh", "-c", "exec 3</dev/null 4</dev/null; exit 0"]));
+    let output = run(&mut exec(
+        &agent,
+        "short",
+        &["sh", "-c", "exec 3</dev/null 4</dev/null; exit 0"],
+    ));
     assert_eq!(output.code, Some(0));
     let tool = until("the tool has ended", || {
-        tools(&agent, "short").pop().filter(|tool| number(&tool["process_count"]) == 0)
+        tools(&agent, "short")
+            .pop()
+            .filter(|tool| number(&tool["process_count"]) == 0)
     });
     assert_eq!(number(&tool["processes_total"]), 1);
     assert!(number(&tool["cpu_time_ns"]) > 0);
@@ -193,9 +217,15 @@ fn instances_of_a_name_are_told_apart_and_summed() {
     }
     let sums = &agent.status(&["--fresh"])["tools_by_name"]["twin"];
     assert_eq!((number(&sums["instances"]), number(&sums["process_count"])), (2, 4));
-    let fds: usize = both.iter().map(|tool| tool["usage"]["file_handles"].as_array().unwrap().len()).sum();
+    let fds: usize = both
+        .iter()
+        .map(|tool| tool["usage"]["file_handles"].as_array().unwrap().len())
+        .sum();
     assert_eq!(number(&sums["open_fds"]), fds as u64);
-    let truth: usize = pids(&agent, "twin").iter().map(|&pid| open_fds(u32::try_from(pid).unwrap()).len()).sum();
+    let truth: usize = pids(&agent, "twin")
+        .iter()
+        .map(|&pid| open_fds(u32::try_from(pid).unwrap()).len())
+        .sum();
     assert_eq!(fds, truth);
     for pid in pids(&agent, "twin") {
         let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
@@ -207,7 +237,11 @@ fn a_tool_sums_up_its_processes_and_counts_what_they_share_once() {
     let agent = Agent::start(&[]);
     let mut listener = Workload::start();
     let address = listener.order("listen 127.0.0.1:0");
-    let mut workload = Workload::over(&mut exec(&agent, "sum", &[resmgr_tests::binary("workload").to_str().unwrap()]));
+    let mut workload = Workload::over(&mut exec(
+        &agent,
+        "sum",
+        &[resmgr_tests::binary("workload").to_str().unwrap()],
+    ));
     workload.order(format!("connect {address} 5"));
     listener.order("accept 5");
     workload.order("open 7");
@@ -237,7 +271,11 @@ fn tool_events(agent: &Agent, name: &str) -> Value {
 fn crossings_are_told_once_a_level_and_not_at_the_next_tick() {
     // No tick comes in the time of this test.
     let agent = Agent::start(&["--sweep-interval", "60s"]);
-    let mut workload = Workload::over(&mut exec(&agent, "cross", &[resmgr_tests::binary("workload").to_str().unwrap()]));
+    let mut workload = Workload::over(&mut exec(
+        &agent,
+        "cross",
+        &[resmgr_tests::binary("workload").to_str().unwrap()],
+    ));
     let there = open_fds(workload.pid()).len();
     let levels = |resource: &str| -> Vec<(String, bool, u64)> {
         let status = agent.status(&["cross"]);
@@ -252,7 +290,9 @@ fn crossings_are_told_once_a_level_and_not_at_the_next_tick() {
             .collect()
     };
     let told = |resource: &'static str, n: usize| {
-        until(&format!("{n} crossings of {resource}"), || Some(levels(resource)).filter(|levels| levels.len() >= n))
+        until(&format!("{n} crossings of {resource}"), || {
+            Some(levels(resource)).filter(|levels| levels.len() >= n)
+        })
     };
     // To and fro over one line: within the hysteresis it is told once. Warning is at 40 of 50.
     workload.order(format!("open {}", 39 - there));
@@ -268,8 +308,16 @@ fn crossings_are_told_once_a_level_and_not_at_the_next_tick() {
     assert_eq!(told("fds", 3), expected);
     // 75 % and less: all three are left.
     workload.order("close 20");
-    let left: BTreeSet<String> = told("fds", 6)[3..].iter().map(|(level, risen, _)| format!("{level} {risen}")).collect();
-    assert_eq!(left, ["critical false", "emergency false", "warning false"].map(str::to_owned).into());
+    let left: BTreeSet<String> = told("fds", 6)[3..]
+        .iter()
+        .map(|(level, risen, _)| format!("{level} {risen}"))
+        .collect();
+    assert_eq!(
+        left,
+        ["critical false", "emergency false", "warning false"]
+            .map(str::to_owned)
+            .into()
+    );
 
     // Memory: 80 MiB of 100, as pages come.
     workload.order(format!("touch {}", 85 << 20));
@@ -287,7 +335,9 @@ fn attaching_takes_the_whole_tree_that_runs_already() {
         text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
     };
     wait_until("four processes run", 10, || {
-        children(root.pid()).first().is_some_and(|&child| children(child).len() == 2)
+        children(root.pid())
+            .first()
+            .is_some_and(|&child| children(child).len() == 2)
     });
     let pid = root.pid().to_string();
     let output = run(&mut agent.client(&["attach", "--tool", "late", "--pid", &pid, "--json"]));
@@ -326,7 +376,11 @@ fn what_cannot_be_a_tool_is_refused_with_the_reason() {
     let output = run(unprivileged(&mut as_other));
     assert!(output.stderr.contains("only root"), "{}", output.stderr);
     let output = run(&mut agent.client(&["attach", "--tool", "x", "--cgroup", "/"]));
-    assert!(output.stderr.contains("all processes of this host"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("all processes of this host"),
+        "{}",
+        output.stderr
+    );
     let output = run(&mut agent.client(&["attach", "--tool", "x", "--cgroup", "/no/such"]));
     assert!(output.stderr.contains("no cgroup /no/such"), "{}", output.stderr);
     assert_eq!(tools(&agent, "x").len(), 0, "nothing is left of what was refused");
@@ -338,12 +392,19 @@ fn an_ordinary_user_has_tools_and_sees_no_other() {
     let _root = script(&agent, "roots", "exec sleep 60");
     let mut command = exec(&agent, "theirs", &["sleep", "60"]);
     let _child = Process::start(unprivileged(&mut command));
-    until("both run", || (pids(&agent, "theirs").len() == 1 && pids(&agent, "roots").len() == 1).then_some(()));
+    until("both run", || {
+        (pids(&agent, "theirs").len() == 1 && pids(&agent, "roots").len() == 1).then_some(())
+    });
     let theirs = tool(&agent, "theirs");
     assert_eq!(number(&theirs["uid"]), 65_534);
     let seen = run(unprivileged(&mut agent.client(&["status", "--json"])));
     let seen: Value = serde_json::from_str(&seen.stdout).unwrap();
-    let names: Vec<&str> = seen["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = seen["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["theirs"]);
     assert_eq!(seen["tools_by_name"].as_object().unwrap().len(), 1);
 }
@@ -370,7 +431,9 @@ fn rules_make_tools_of_what_is_executed_and_of_what_runs() {
     let output = run(Command::new("sh").args(["-c", ": brief-by-rule; (exit 0); exit 0"]));
     assert_eq!(output.code, Some(0));
     let brief = until("it is counted", || {
-        tools(&agent, "brief").pop().filter(|tool| number(&tool["process_count"]) == 0)
+        tools(&agent, "brief")
+            .pop()
+            .filter(|tool| number(&tool["process_count"]) == 0)
     });
     assert_eq!(number(&brief["processes_total"]), 2, "{brief}");
     assert!(number(&brief["cpu_time_ns"]) > 0);
@@ -379,7 +442,11 @@ fn rules_make_tools_of_what_is_executed_and_of_what_runs() {
 #[test]
 fn a_zombie_names_the_parent_that_has_to_reap_it() {
     let agent = Agent::start(&[]);
-    let mut workload = Workload::over(&mut exec(&agent, "dead", &[resmgr_tests::binary("workload").to_str().unwrap()]));
+    let mut workload = Workload::over(&mut exec(
+        &agent,
+        "dead",
+        &[resmgr_tests::binary("workload").to_str().unwrap()],
+    ));
     let zombie: u64 = workload.order("zombie").parse().unwrap();
     let tool = tool(&agent, "dead");
     let zombies = tool["zombies"].as_array().unwrap();
@@ -395,10 +462,15 @@ fn one_that_leaves_its_cgroup_is_shown_as_escaped() {
     let agent = Agent::start(&[]);
     let flight = script(&agent, "flight", "exec sleep 60");
     let comm = format!("/proc/{}/comm", flight.pid());
-    wait_until("it sleeps", 10, || fs::read_to_string(&comm).is_ok_and(|comm| comm == "sleep\n"));
+    wait_until("it sleeps", 10, || {
+        fs::read_to_string(&comm).is_ok_and(|comm| comm == "sleep\n")
+    });
     let shown = tool(&agent, "flight");
     let leaf = shown["cgroup"].as_str().unwrap();
-    assert_eq!(fs::read_to_string(format!("{leaf}/cgroup.procs")).unwrap(), format!("{}\n", flight.pid()));
+    assert_eq!(
+        fs::read_to_string(format!("{leaf}/cgroup.procs")).unwrap(),
+        format!("{}\n", flight.pid())
+    );
     assert_eq!(shown["escaped"], Value::Array(Vec::new()));
     // To a cgroup of this test's own.
     let elsewhere = format!("{}-elsewhere", agent.cgroup_root().display());
@@ -421,7 +493,9 @@ fn the_processes_of_a_cgroup_are_a_tool_now_and_later() {
     };
     let first = in_cgroup(&cgroup, "sleep 60; exit 0");
     until("it is in its cgroup", || {
-        fs::read_to_string(format!("{cgroup}/cgroup.procs")).ok().filter(|procs| procs.lines().count() == 2)
+        fs::read_to_string(format!("{cgroup}/cgroup.procs"))
+            .ok()
+            .filter(|procs| procs.lines().count() == 2)
     });
     let output = run(&mut agent.client(&["attach", "--tool", "box", "--cgroup", &cgroup, "--json"]));
     assert_eq!(output.code, Some(0), "{}", output.stderr);
@@ -444,7 +518,11 @@ fn the_processes_of_a_cgroup_are_a_tool_now_and_later() {
 #[test]
 fn cpu_time_of_threads_dead_and_alive_is_the_process_clock_to_the_nanosecond() {
     let agent = Agent::start(&[]);
-    let mut workload = Workload::over(&mut exec(&agent, "clock", &[resmgr_tests::binary("workload").to_str().unwrap()]));
+    let mut workload = Workload::over(&mut exec(
+        &agent,
+        "clock",
+        &[resmgr_tests::binary("workload").to_str().unwrap()],
+    ));
     workload.order("spin-threads 6 80");
     workload.order("spin 50");
     workload.signal(Signal::STOP);

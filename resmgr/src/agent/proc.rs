@@ -35,7 +35,10 @@ pub(super) fn describe(pid: u32) -> Option<Described> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let number = |n: usize| field(&stat, n)?.parse::<u64>().ok();
-    let mut uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace();
+    let mut uids = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:"))?
+        .split_whitespace();
     let mut uid = || uids.next()?.parse().ok();
     Some(Described {
         id: ProcessId {
@@ -81,13 +84,18 @@ pub(super) fn command(id: ProcessId) -> Option<String> {
 /// The path of a process's cgroup (v2).
 pub(super) fn cgroup(pid: u32) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+    text.lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .map(str::to_owned)
 }
 
 /// What rules are matched with, of a process that runs.
 pub(super) fn executed(id: ProcessId, uid: u32) -> Option<Executed> {
     Some(Executed {
-        path: fs::read_link(format!("/proc/{}/exe", id.pid)).ok()?.to_str()?.to_owned(),
+        path: fs::read_link(format!("/proc/{}/exe", id.pid))
+            .ok()?
+            .to_str()?
+            .to_owned(),
         command: command(id)?,
         cgroup: cgroup(id.pid),
         uid,

@@ -171,7 +171,10 @@ fn one_process<S: Source>(
 
 fn describe(process: &TrackedProcess, tracker: &ResourceTracker) -> ProcessStatus {
     let sample = &process.sample;
-    let tool = sample.tool.and_then(|slot| tracker.tool(slot)).map(|tool| &tool.identity);
+    let tool = sample
+        .tool
+        .and_then(|slot| tracker.tool(slot))
+        .map(|tool| &tool.identity);
     ProcessStatus {
         pid: sample.id.pid,
         ppid: sample.ppid,

@@ -287,7 +287,9 @@ fn to_line(content: impl Serialize) -> Result<Vec<u8>, Refusal> {
 async fn enter(mut registered: Registered, entry: Entry) -> Registered {
     let entered = tokio::task::spawn_blocking(move || entry.leaf.enter(entry.pid)).await;
     if let Ok(Err(error)) = entered {
-        registered.warnings.push(format!("the tool is not in its cgroup: {error}"));
+        registered
+            .warnings
+            .push(format!("the tool is not in its cgroup: {error}"));
     }
     registered
 }

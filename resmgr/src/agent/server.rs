@@ -84,7 +84,10 @@ async fn attend(stream: UnixStream, questions: mpsc::Sender<Question>) -> std::i
     let peer = stream.peer_cred()?;
     let caller = Caller {
         uid: peer.uid(),
-        pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0),
+        pid: peer
+            .pid()
+            .and_then(|pid| u32::try_from(pid).ok())
+            .filter(|&pid| pid != 0),
     };
     let (reader, mut writer) = stream.into_split();
     let mut lines = Lines::new(reader, MAX_REQUEST_BYTES);

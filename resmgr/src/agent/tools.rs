@@ -122,7 +122,12 @@ impl Tools {
         caller: Caller,
         clock: &impl Clock,
     ) -> Result<(Registered, Option<Entry>), Refusal> {
-        let gone = || Refusal::new(RefusalCode::NotFound, "the caller has gone, or is in another pid namespace");
+        let gone = || {
+            Refusal::new(
+                RefusalCode::NotFound,
+                "the caller has gone, or is in another pid namespace",
+            )
+        };
         let process = caller.pid.and_then(proc::describe).ok_or_else(gone)?;
         let slot = manager.register(
             NewTool {
@@ -243,7 +248,10 @@ impl Tools {
     fn resolve(&self, path: &Path) -> Result<PathBuf, Refusal> {
         let refuse = |code, message: String| Err(Refusal::new(code, message));
         let Some(root) = &self.cgroup2 else {
-            return refuse(RefusalCode::Conflict, "cgroup v2 is not mounted on this host".to_owned());
+            return refuse(
+                RefusalCode::Conflict,
+                "cgroup v2 is not mounted on this host".to_owned(),
+            );
         };
         let inside = path.strip_prefix(root).or_else(|_| path.strip_prefix("/"));
         let folder = root.join(inside.unwrap_or(path));
@@ -283,7 +291,11 @@ impl Tools {
         }
         let mut cgroups = Vec::new();
         for followed in &self.followed {
-            cgroups.extend(enforce::descendants(&followed.path).into_iter().map(|id| (id, followed.slot)));
+            cgroups.extend(
+                enforce::descendants(&followed.path)
+                    .into_iter()
+                    .map(|id| (id, followed.slot)),
+            );
         }
         manager.source_mut().set_cgroups(&cgroups)
     }
@@ -316,7 +328,10 @@ impl Tools {
         clock: &impl Clock,
     ) -> Result<(), SourceError> {
         for pending in std::mem::take(&mut self.pending) {
-            let joined = manager.tracker().tool(pending.slot).is_some_and(|tool| tool.sums.processes_total > 0);
+            let joined = manager
+                .tracker()
+                .tool(pending.slot)
+                .is_some_and(|tool| tool.sums.processes_total > 0);
             if !joined && proc::is_alive(pending.process) {
                 self.pending.push(pending);
                 continue;
@@ -442,7 +457,11 @@ impl Tools {
                 taken.insert(sample.id.pid);
             }
         }
-        if taken.is_empty() { Ok(()) } else { manager.take_in(clock) }
+        if taken.is_empty() {
+            Ok(())
+        } else {
+            manager.take_in(clock)
+        }
     }
 
     /// Removes the leaves that nothing is in.
@@ -502,7 +521,12 @@ fn attach_process<S: Source>(
     clock: &impl Clock,
 ) -> Result<ToolSlot, Refusal> {
     let refuse = |code, message: String| Err(Refusal::new(code, message));
-    let gone = || Refusal::new(RefusalCode::NotFound, format!("there is no process {pid}, or it is not yours"));
+    let gone = || {
+        Refusal::new(
+            RefusalCode::NotFound,
+            format!("there is no process {pid}, or it is not yours"),
+        )
+    };
     let process: Described = proc::describe(pid)
         .filter(|process| is_theirs(caller, process.uid, process.euid) && !process.zombie)
         .ok_or_else(gone)?;
@@ -514,7 +538,10 @@ fn attach_process<S: Source>(
         return refuse(RefusalCode::Conflict, format!("process {pid} is this agent"));
     }
     if process.kernel_thread {
-        return refuse(RefusalCode::Conflict, format!("process {pid} is a thread of the kernel"));
+        return refuse(
+            RefusalCode::Conflict,
+            format!("process {pid} is a thread of the kernel"),
+        );
     }
     let known = manager.tracker().process(pid).and_then(|known| known.sample.tool);
     if let Some(tool) = known.and_then(|slot| manager.tracker().tool(slot)) {
@@ -545,7 +572,10 @@ fn attach_process<S: Source>(
     let taken_in = manager.take_in(clock);
     manager.unjoin(pid)?;
     taken_in?;
-    let is_there = manager.tracker().tool(slot).is_some_and(|tool| tool.usage.processes > 0);
+    let is_there = manager
+        .tracker()
+        .tool(slot)
+        .is_some_and(|tool| tool.usage.processes > 0);
     if !is_there {
         manager.end_tool(slot, clock)?;
         return Err(gone());

@@ -133,7 +133,11 @@ pub struct Audit {
 }
 
 /// Sums over some processes, each table and connection once.
-fn together(truths: &BTreeMap<u32, Truth>, pids: &[u32], share: fn(u32, u32) -> std::io::Result<bool>) -> Option<Truth> {
+fn together(
+    truths: &BTreeMap<u32, Truth>,
+    pids: &[u32],
+    share: fn(u32, u32) -> std::io::Result<bool>,
+) -> Option<Truth> {
     let mut sum = Truth {
         cpu_ns: Some(0),
         ..Truth::default()
@@ -144,7 +148,11 @@ fn together(truths: &BTreeMap<u32, Truth>, pids: &[u32], share: fn(u32, u32) -> 
         sum.cpu_ns = Some(sum.cpu_ns? + truth.cpu_ns?);
         sum.connections.extend(&truth.connections);
         for &(thread, fds) in &truth.tables {
-            if !sum.tables.iter().any(|&(other, _)| share(thread, other).unwrap_or(false)) {
+            if !sum
+                .tables
+                .iter()
+                .any(|&(other, _)| share(thread, other).unwrap_or(false))
+            {
                 sum.tables.push((thread, fds));
             }
         }
@@ -175,7 +183,10 @@ pub fn compare(
     let (mut processes, mut tools, mut left_out) = (0, 0, 0);
     for entry in shown {
         let is_tool = entry.values.contains_key(&Quantity::ToolFds);
-        let both = (together(before, &entry.pids, share), together(after, &entry.pids, share));
+        let both = (
+            together(before, &entry.pids, share),
+            together(after, &entry.pids, share),
+        );
         let (mut first, mut last) = match both {
             (Some(first), Some(last)) => (first, last),
             _ => {
@@ -190,9 +201,11 @@ pub fn compare(
             tools += 1;
         }
         for (&quantity, &shown) in &entry.values {
-            if let (Some(first), Some(last), Some(compared)) =
-                (value(&first, quantity), value(&last, quantity), quantities.get_mut(&quantity))
-            {
+            if let (Some(first), Some(last), Some(compared)) = (
+                value(&first, quantity),
+                value(&last, quantity),
+                quantities.get_mut(&quantity),
+            ) {
                 judge(compared, entry, shown, (first, last), last_threads(&entry.pids, after));
             }
         }
@@ -210,7 +223,10 @@ pub fn compare(
 }
 
 fn last_threads(pids: &[u32], after: &BTreeMap<u32, Truth>) -> u64 {
-    pids.iter().filter_map(|pid| after.get(pid)).map(|truth| truth.threads).sum()
+    pids.iter()
+        .filter_map(|pid| after.get(pid))
+        .map(|truth| truth.threads)
+        .sum()
 }
 
 fn empty(quantity: Quantity) -> Compared {
@@ -285,7 +301,11 @@ mod tests {
     }
 
     fn of(audit: &Audit, quantity: Quantity) -> &Compared {
-        audit.quantities.iter().find(|compared| compared.quantity == quantity).unwrap()
+        audit
+            .quantities
+            .iter()
+            .find(|compared| compared.quantity == quantity)
+            .unwrap()
     }
 
     #[test]
@@ -293,7 +313,10 @@ mod tests {
         let same = |_, _| Ok(false);
         let audit = compare(&shown(Quantity::Fds, 3), &truth(3, 0), &truth(3, 0), same);
         assert!(audit.ok);
-        assert_eq!((of(&audit, Quantity::Fds).quiet, of(&audit, Quantity::Fds).equal), (1, 1));
+        assert_eq!(
+            (of(&audit, Quantity::Fds).quiet, of(&audit, Quantity::Fds).equal),
+            (1, 1)
+        );
         let audit = compare(&shown(Quantity::Fds, 4), &truth(3, 0), &truth(3, 0), same);
         assert!(!audit.ok);
         let fds = of(&audit, Quantity::Fds);
@@ -305,15 +328,27 @@ mod tests {
     fn what_changed_lies_in_between_or_near() {
         let same = |_, _| Ok(false);
         let tick = TICK_NS;
-        for (value, ok) in [(15 * tick, true), (8 * tick, true), (7 * tick, false), (23 * tick, false)] {
-            let audit = compare(&shown(Quantity::CpuTimeNs, value), &truth(0, 10 * tick), &truth(0, 20 * tick), same);
+        for (value, ok) in [
+            (15 * tick, true),
+            (8 * tick, true),
+            (7 * tick, false),
+            (23 * tick, false),
+        ] {
+            let audit = compare(
+                &shown(Quantity::CpuTimeNs, value),
+                &truth(0, 10 * tick),
+                &truth(0, 20 * tick),
+                same,
+            );
             assert_eq!(audit.ok, ok, "{value}: two threads may each be a tick late");
         }
     }
 
     #[test]
     fn who_came_or_went_is_left_out() {
-        let audit = compare(&shown(Quantity::Fds, 4), &truth(3, 0), &BTreeMap::new(), |_, _| Ok(false));
+        let audit = compare(&shown(Quantity::Fds, 4), &truth(3, 0), &BTreeMap::new(), |_, _| {
+            Ok(false)
+        });
         assert_eq!((audit.ok, audit.left_out, audit.processes), (true, 1, 0));
     }
 }

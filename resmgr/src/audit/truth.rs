@@ -70,7 +70,9 @@ impl Reader {
     pub fn read_all(&mut self) -> BTreeMap<u32, Truth> {
         self.networks.clear();
         let pids = numbers(&self.root);
-        pids.into_iter().filter_map(|pid| Some((pid, self.read(pid)?))).collect()
+        pids.into_iter()
+            .filter_map(|pid| Some((pid, self.read(pid)?)))
+            .collect()
     }
 
     /// What a process holds; `None` where there is none, or it is a thread of the kernel or a zombie.
@@ -81,7 +83,9 @@ impl Reader {
         let virtual_pages: u64 = statm.split(' ').next()?.parse().ok()?;
         let rollup = text("smaps_rollup").unwrap_or_default();
         let kib = |kind: &str| {
-            let line = rollup.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(':'))?;
+            let line = rollup
+                .lines()
+                .find_map(|line| line.strip_prefix(kind)?.strip_prefix(':'))?;
             line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
         };
         let mut truth = Truth {
@@ -127,7 +131,9 @@ impl Reader {
         self.networks.entry(namespace).or_insert_with(|| {
             let mut inodes = BTreeSet::new();
             for table in ["tcp", "tcp6"] {
-                inodes.extend(sockets(&folder.join("net").join(table), |state| state != CLOSE && state != LISTEN));
+                inodes.extend(sockets(&folder.join("net").join(table), |state| {
+                    state != CLOSE && state != LISTEN
+                }));
             }
             for table in ["udp", "udp6"] {
                 inodes.extend(sockets(&folder.join("net").join(table), |state| state == ESTABLISHED));
@@ -198,8 +204,15 @@ mod tests {
         };
         let truth = Reader::new(folder.path().to_owned(), inspect).read(5).unwrap();
         assert_eq!((truth.threads, truth.fds(), truth.cpu_ns), (2, 3, Some(7)));
-        assert_eq!(truth.connections, BTreeSet::from([101]), "one listens, one has no owner");
-        assert_eq!((truth.anon_bytes, truth.resident_bytes), (Some(8 << 10), Some(20 << 10)));
+        assert_eq!(
+            truth.connections,
+            BTreeSet::from([101]),
+            "one listens, one has no owner"
+        );
+        assert_eq!(
+            (truth.anon_bytes, truth.resident_bytes),
+            (Some(8 << 10), Some(20 << 10))
+        );
 
         let apart = Inspect {
             share_descriptors: |_, _| Ok(false),

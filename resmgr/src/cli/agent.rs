@@ -59,7 +59,13 @@ pub(super) struct Arguments {
     #[arg(long)]
     no_sweep: bool,
     /// Whose events are counted: those of tools' processes, or of every process; all with --no-sweep.
-    #[arg(long, value_enum, value_name = "WHOSE", env = "RESMGR_TRACK", default_value = "tools")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHOSE",
+        env = "RESMGR_TRACK",
+        default_value = "tools"
+    )]
     track: Track,
     /// Detach the programs that an earlier agent left, forget what they counted, and end.
     #[arg(long, conflicts_with_all = ["ephemeral", "status"])]

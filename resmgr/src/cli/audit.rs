@@ -66,8 +66,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
 fn shown(report: &StatusReport) -> Vec<Shown> {
     let processes = report.processes.as_deref().unwrap_or_default();
     let is_asking = |pid| pid == std::process::id() || pid == report.agent.pid;
-    let is_compared =
-        |process: &&ProcessStatus| !process.kernel_thread && !process.zombie && !is_asking(process.pid);
+    let is_compared = |process: &&ProcessStatus| !process.kernel_thread && !process.zombie && !is_asking(process.pid);
     let mut shown: Vec<Shown> = processes.iter().filter(is_compared).map(of_process).collect();
     for tool in report.tools.iter().filter(|tool| tool.ended_s.is_none()) {
         let is_its = |process: &&ProcessStatus| process.tool_instance == Some(tool.instance);
@@ -95,7 +94,10 @@ fn of_process(process: &ProcessStatus) -> Shown {
     ]);
     if let Some(memory) = process.memory {
         let resident = memory.anon_bytes + memory.file_bytes + memory.shmem_bytes;
-        values.extend([(Quantity::AnonBytes, memory.anon_bytes), (Quantity::ResidentBytes, resident)]);
+        values.extend([
+            (Quantity::AnonBytes, memory.anon_bytes),
+            (Quantity::ResidentBytes, resident),
+        ]);
     }
     Shown {
         name: process.comm.clone(),
@@ -171,5 +173,7 @@ fn in_unit(quantity: Quantity, value: u64) -> String {
 fn name(quantity: Quantity) -> String {
     let name = serde_json::to_value(quantity).ok();
     let name = name.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
-    name.trim_end_matches("_ns").trim_end_matches("_bytes").replace('_', " ")
+    name.trim_end_matches("_ns")
+        .trim_end_matches("_bytes")
+        .replace('_', " ")
 }

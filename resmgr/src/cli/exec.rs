@@ -45,8 +45,17 @@ impl Arguments {
     /// The name that was given, or the command's as far as a tool can have it.
     fn name(&self) -> Option<ToolName> {
         let of_command = || {
-            let program = Path::new(self.command.first()?).file_name()?.to_string_lossy().into_owned();
-            let fits = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+            let program = Path::new(self.command.first()?)
+                .file_name()?
+                .to_string_lossy()
+                .into_owned();
+            let fits = |c: char| {
+                if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            };
             let name: String = program.chars().map(fits).take(63).collect();
             name.trim_start_matches(['.', '_', '-']).parse().ok()
         };

@@ -68,10 +68,20 @@ impl Rule {
                  user"
             )));
         }
-        if let Some(pattern) = conditions.iter().find_map(|c| c.as_deref().filter(|text| text.is_empty())) {
-            return Err(wrong(format!("the rule for {tool} has an empty pattern {pattern:?}: write `*` for any text")));
+        if let Some(pattern) = conditions
+            .iter()
+            .find_map(|c| c.as_deref().filter(|text| text.is_empty()))
+        {
+            return Err(wrong(format!(
+                "the rule for {tool} has an empty pattern {pattern:?}: write `*` for any text"
+            )));
         }
-        let uid = table.user.as_ref().map(|user| find_user(user, users)).transpose().map_err(wrong)?;
+        let uid = table
+            .user
+            .as_ref()
+            .map(|user| find_user(user, users))
+            .transpose()
+            .map_err(wrong)?;
         let pattern = |text: &Option<String>| text.as_deref().map(WildMatch::new);
         Ok(Self {
             tool,
@@ -113,7 +123,9 @@ fn find_user(user: &UserText, users: &str) -> Result<u32, String> {
     }
     let of_line = |line: &str| {
         let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+        (fields.next() == Some(name))
+            .then(|| fields.nth(1)?.parse().ok())
+            .flatten()
     };
     users
         .lines()

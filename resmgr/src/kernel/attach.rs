@@ -88,7 +88,11 @@ pub(super) fn attach_hook(
                 program.load(hook.name, btf)?;
             }
             let link = program.attach()?;
-            Ok(if to_pin { Some(program.take_link(link)?.into()) } else { None })
+            Ok(if to_pin {
+                Some(program.take_link(link)?.into())
+            } else {
+                None
+            })
         }
         (HookKind::Syscall, Program::TracePoint(program)) => {
             if program.fd().is_err() {
@@ -105,7 +109,11 @@ pub(super) fn attach_hook(
             let root = facts.cgroup2.as_deref().unwrap_or(Path::new("/sys/fs/cgroup"));
             program.load()?;
             let link = program.attach(File::open(root)?, CgroupAttachMode::Single)?;
-            Ok(if to_pin { program.take_link(link)?.try_into().ok() } else { None })
+            Ok(if to_pin {
+                program.take_link(link)?.try_into().ok()
+            } else {
+                None
+            })
         }
         _ => Err(ProgramError::UnexpectedProgramType),
     }

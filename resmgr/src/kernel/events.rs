@@ -6,8 +6,8 @@ use resmgr_common::{CrossingRecord, EventKind, EventRecord, ImageRecord, Process
 
 use super::{tools::ToolMaps, wire};
 use crate::model::{
-    Comm, Crossing, Drained, EventCounts, EventTimes, ImageEvent, KernelEvent, ProcessEvent, ProcessEventKind, ProcessId,
-    Resource, ResourceStatus, ToolSlot,
+    Comm, Crossing, Drained, EventCounts, EventTimes, ImageEvent, KernelEvent, ProcessEvent, ProcessEventKind,
+    ProcessId, Resource, ResourceStatus, ToolSlot,
 };
 
 /// Takes at most `budget` records out of the ring.
@@ -94,7 +94,10 @@ fn crossing(record: &CrossingRecord, units: &ToolMaps) -> Option<Crossing> {
 
 fn image(record: &ImageRecord, page_bytes: u64) -> ImageEvent {
     let until_nul = |bytes: &[u8]| bytes.split(|&b| b == 0).next().unwrap_or_default().to_vec();
-    let arguments = record.arguments.get(..record.arguments_len as usize).unwrap_or_default();
+    let arguments = record
+        .arguments
+        .get(..record.arguments_len as usize)
+        .unwrap_or_default();
     ImageEvent {
         event: process(ProcessEventKind::Exec, &record.event, page_bytes),
         cgroup: record.cgroup,

@@ -93,7 +93,10 @@ impl Kernel {
             &[u8::from(options.track_all)],
         ]);
         let pins = options.pin_dir.as_deref().map(Pins::open).transpose()?;
-        let adoption = pins.as_ref().map(|pins| Adoption::decide(pins, fingerprint)).transpose()?;
+        let adoption = pins
+            .as_ref()
+            .map(|pins| Adoption::decide(pins, fingerprint))
+            .transpose()?;
         let generation = adoption.as_ref().map_or(0, |adoption| adoption.generation.number);
         let mut bpf = load_object(&layout, &btf, options, pins.as_ref(), generation)?;
         let logger = EbpfLogger::init(&mut bpf)
@@ -350,7 +353,14 @@ impl Source for Kernel {
     fn drain(&mut self, budget: usize, into: &mut Vec<KernelEvent>) -> Result<Drained, SourceError> {
         let page_bytes = self.page_bytes;
         let ring = &mut self.maps.ring;
-        Ok(events::drain(ring, budget, &mut self.batch, &self.tools, page_bytes, into))
+        Ok(events::drain(
+            ring,
+            budget,
+            &mut self.batch,
+            &self.tools,
+            page_bytes,
+            into,
+        ))
     }
 
     fn sweep(&mut self) -> Result<Sweep, SourceError> {

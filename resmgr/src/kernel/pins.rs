@@ -17,13 +17,14 @@ use std::{
 use aya::{
     maps::{Array, Map, MapData, MapInfo},
     programs::{
-        ProgramError, ProgramInfo, loaded_programs,
+        ProgramError, ProgramInfo,
         links::{FdLink, PinnedLink},
+        loaded_programs,
     },
 };
 use resmgr_common::{
-    ABI_VERSION, Active, Correction, Handed, CrossedKey, Joining, Owner, Pending, ProcessCounters, SweepFacts, ToolCounters, ToolLines,
-    ToolRecord, Tracked, names,
+    ABI_VERSION, Active, Correction, CrossedKey, Handed, Joining, Owner, Pending, ProcessCounters, SweepFacts,
+    ToolCounters, ToolLines, ToolRecord, Tracked, names,
 };
 use rustix::fs::{FlockOperation, flock};
 
@@ -142,7 +143,10 @@ impl Pins {
         }
         let lock = File::open(root).map_err(failed("open", root))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(foreign(root, "is another agent's: stop that one, or give a --pin-dir of its own"));
+            return Err(foreign(
+                root,
+                "is another agent's: stop that one, or give a --pin-dir of its own",
+            ));
         }
         let pins = Self {
             root: root.to_owned(),
@@ -266,7 +270,10 @@ impl Pins {
 
 fn stranger(path: &Path) -> KernelError {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    match name.strip_prefix("abi-").and_then(|version| version.parse::<u32>().ok()) {
+    match name
+        .strip_prefix("abi-")
+        .and_then(|version| version.parse::<u32>().ok())
+    {
         Some(version) if version > ABI_VERSION => foreign(
             path,
             format!(
@@ -289,7 +296,9 @@ fn stranger(path: &Path) -> KernelError {
 fn check_map(path: &Path, name: &str) -> Result<(), KernelError> {
     let info = MapInfo::from_pin(path).map_err(|error| foreign(path, format!("is no map: {error}")))?;
     let (key, value) = shape(name);
-    let is_named = info.name_as_str().is_none_or(|own| own == &name[..name.len().min(NAME_BYTES)]);
+    let is_named = info
+        .name_as_str()
+        .is_none_or(|own| own == &name[..name.len().min(NAME_BYTES)]);
     if is_named && (info.key_size() as usize, info.value_size() as usize) == (key, value) {
         return Ok(());
     }
@@ -311,13 +320,15 @@ fn check_link(path: &Path) -> Result<(), KernelError> {
     let expected = name.split('-').next().unwrap_or_default();
     let strange = |what: String| foreign(path, what);
     if !names::PROGRAMS.contains(&expected) {
-        return Err(strange("is not resmgr's: move it away, or give another --pin-dir".to_owned()));
+        return Err(strange(
+            "is not resmgr's: move it away, or give another --pin-dir".to_owned(),
+        ));
     }
     let program = program_name(program_of(path)?).map_err(|error| strange(error.to_string()))?;
     match program {
-        Some(program) if program != expected[..expected.len().min(NAME_BYTES)] => {
-            Err(strange(format!("is a link of the program {program}, not of {expected}")))
-        }
+        Some(program) if program != expected[..expected.len().min(NAME_BYTES)] => Err(strange(format!(
+            "is a link of the program {program}, not of {expected}"
+        ))),
         _ => Ok(()),
     }
 }
@@ -347,7 +358,11 @@ mod tests {
         let generation = Generation::from_folder(folder.clone()).unwrap();
         assert_eq!((generation.number, generation.fingerprint), (7, 255));
         for name in ["gen-7", "gen-x-ff", "gen-7-xyz", "COUNTERS", ""] {
-            assert_eq!(Generation::from_folder(PathBuf::from("/pins").join(name)), None, "{name}");
+            assert_eq!(
+                Generation::from_folder(PathBuf::from("/pins").join(name)),
+                None,
+                "{name}"
+            );
         }
     }
 

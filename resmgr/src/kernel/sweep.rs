@@ -144,7 +144,9 @@ impl Assembly {
     /// leader's table is not all that they have, or was not walked to its end.
     pub(super) fn corrections(&self) -> HashMap<u32, Correction> {
         let correction = |(&pid, process): (&u32, &Assembled)| {
-            let leader = process.leader.filter(|leader| leader.flags & TaskFlags::COUNTERS_READ != 0)?;
+            let leader = process
+                .leader
+                .filter(|leader| leader.flags & TaskFlags::COUNTERS_READ != 0)?;
             let is_simple = !process.table_cut && matches!(process.tables[..], [(files, _)] if files == leader.files);
             if is_simple || process.threads == 0 {
                 return None;

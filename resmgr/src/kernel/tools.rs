@@ -128,7 +128,12 @@ impl ToolMaps {
         let mut lines = ToolLines {
             rise: [[i64::MAX; TOOL_LEVELS]; TOOL_RESOURCES],
             fall: [[i64::MIN; TOOL_LEVELS]; TOOL_RESOURCES],
-            adjust: [adjustment.memory_bytes / page, 0, adjustment.fds, adjustment.connections],
+            adjust: [
+                adjustment.memory_bytes / page,
+                0,
+                adjustment.fds,
+                adjustment.connections,
+            ],
             endless: 0,
         };
         for (n, resource) in Resource::ALL.into_iter().enumerate() {
@@ -213,7 +218,10 @@ impl ToolMaps {
     /// The cgroups whose processes are to be taken into tools: these, and no others.
     pub(super) fn set_cgroups(&mut self, cgroups: &[(u64, ToolSlot)]) -> Result<(), KernelError> {
         let before: Vec<u64> = self.cgroups.keys().filter_map(Result::ok).collect();
-        for id in before.iter().filter(|id| !cgroups.iter().any(|(wanted, _)| wanted == *id)) {
+        for id in before
+            .iter()
+            .filter(|id| !cgroups.iter().any(|(wanted, _)| wanted == *id))
+        {
             let _ = self.cgroups.remove(id);
         }
         for (id, slot) in cgroups {
@@ -259,7 +267,12 @@ fn record(tool: &ToolIdentity) -> ToolRecord {
 /// Who a record describes; `None` where its name is none, which only another program can have written.
 fn identity(slot: ToolSlot, record: &ToolRecord) -> Option<ToolIdentity> {
     let process = |pid, start_ns| (pid != 0).then_some(ProcessId { pid, start_ns });
-    let origins = [ToolOrigin::Exec, ToolOrigin::Process, ToolOrigin::Cgroup, ToolOrigin::Rule];
+    let origins = [
+        ToolOrigin::Exec,
+        ToolOrigin::Process,
+        ToolOrigin::Cgroup,
+        ToolOrigin::Rule,
+    ];
     let cgroup = text(&record.cgroup);
     Some(ToolIdentity {
         slot,

@@ -6,8 +6,8 @@ use std::collections::{HashSet, VecDeque};
 
 use crate::{
     model::{
-        Capabilities, Clock, Drained, FileSample, ImageEvent, KernelEvent, Losses, MapUse, ProcessId, ProgramCost, ResourceUsage,
-        Source, SourceError, Timestamp, ToolSlot,
+        Capabilities, Clock, Drained, FileSample, ImageEvent, KernelEvent, Losses, MapUse, ProcessId, ProgramCost,
+        ResourceUsage, Source, SourceError, Timestamp, ToolSlot,
     },
     track::{ResourceTracker, TrackedTool},
 };

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use super::EnhancedResourceManager;
 use crate::{
-    model::{
-        Clock, Joining, ProcessId, Source, SourceError, ToolIdentity, ToolLimits, ToolName, ToolOrigin, ToolSlot,
-    },
+    model::{Clock, Joining, ProcessId, Source, SourceError, ToolIdentity, ToolLimits, ToolName, ToolOrigin, ToolSlot},
     track::TrackedTool,
 };
 
@@ -73,11 +71,7 @@ impl<S: Source> EnhancedResourceManager<S> {
             root: tool.root,
             owner: tool.owner,
             cgroup: tool.cgroup,
-            registered_unix_ns: clock
-                .now()
-                .wall
-                .timestamp_nanos_opt()
-                .map_or(0, i64::unsigned_abs),
+            registered_unix_ns: clock.now().wall.timestamp_nanos_opt().map_or(0, i64::unsigned_abs),
         };
         self.source.begin_tool(&identity, &tool.limits)?;
         self.next_instance += 1;
@@ -136,7 +130,11 @@ impl<S: Source> EnhancedResourceManager<S> {
                 && tool.usage.pids.is_empty()
                 && tool.identity.origin != ToolOrigin::Cgroup
         };
-        self.tracker.tools().filter(is_finished).map(|tool| tool.identity.slot).collect()
+        self.tracker
+            .tools()
+            .filter(is_finished)
+            .map(|tool| tool.identity.slot)
+            .collect()
     }
 
     /// Ends a tool; what it used stays known for a while.

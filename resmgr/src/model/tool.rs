@@ -16,9 +16,7 @@ const LONGEST_NAME: usize = 63;
 
 /// A name that no tool can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} cannot be a tool's name: write 1 to {LONGEST_NAME} of A-Z a-z 0-9 . _ -, and a letter or digit first"
-)]
+#[error("{0:?} cannot be a tool's name: write 1 to {LONGEST_NAME} of A-Z a-z 0-9 . _ -, and a letter or digit first")]
 pub struct BadToolName(String);
 
 impl FromStr for ToolName {

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Connection, Drift, EndedTotals, EventCounts, FileKind, HostTotals, Losses, MapUse, Memory, MissingHook, ProgramCost,
-    Resource, ResourcePattern, ResourceStatus, ResourceUsage, ToolLimits, ToolName, ToolOrigin,
+    Connection, Drift, EndedTotals, EventCounts, FileKind, HostTotals, Losses, MapUse, Memory, MissingHook,
+    ProgramCost, Resource, ResourcePattern, ResourceStatus, ResourceUsage, ToolLimits, ToolName, ToolOrigin,
 };
 
 /// Which processes a report lists.

@@ -15,8 +15,8 @@ const ABOVE_AGENT: &[&str] = &[
     "manager", "tool",
 ];
 const ALL: &[&str] = &[
-    "audit", "model", "protocol", "config", "alert", "track", "history", "pattern", "adapt", "kernel", "enforce", "export",
-    "manager", "tool", "agent",
+    "audit", "model", "protocol", "config", "alert", "track", "history", "pattern", "adapt", "kernel", "enforce",
+    "export", "manager", "tool", "agent",
 ];
 
 /// Each module, and the others that it may use.

@@ -6,9 +6,7 @@ use crate::{
     agent::{proc, server::Caller},
     manager::EnhancedResourceManager,
     model::{Resource, ResourceUsage, Source, SourceError, Timestamp, ToolName},
-    protocol::{
-        CrossingStatus, OwnerStatus, PeakStatus, StatusParams, ToolEvents, ToolStatus, ToolSums, ZombieStatus,
-    },
+    protocol::{CrossingStatus, OwnerStatus, PeakStatus, StatusParams, ToolEvents, ToolStatus, ToolSums, ZombieStatus},
     track::{ResourceTracker, TrackedTool},
 };
 

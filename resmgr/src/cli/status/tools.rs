@@ -19,7 +19,11 @@ pub(super) fn render(tools: &[ToolStatus], asked_for: Option<&ToolName>, width: 
         return vec![format!("no tool {name} runs, or has ended lately"), String::new()];
     }
     let ended = tools.iter().filter(|tool| tool.ended_s.is_some()).count();
-    let passed_over = if asked_for.is_some() { 0 } else { ended.saturating_sub(ENDED_LISTED) };
+    let passed_over = if asked_for.is_some() {
+        0
+    } else {
+        ended.saturating_sub(ENDED_LISTED)
+    };
     let mut skipped = 0;
     let shown: Vec<&ToolStatus> = tools
         .iter()
@@ -151,5 +155,8 @@ fn crossing(crossing: &CrossingStatus) -> String {
         Resource::Connections => format!("{} connections", crossing.value),
     };
     let way = if crossing.risen { "reached" } else { "left" };
-    format!("crossing     {way} {:?} at {value} (process {})", crossing.level, crossing.pid)
+    format!(
+        "crossing     {way} {:?} at {value} (process {})",
+        crossing.level, crossing.pid
+    )
 }

@@ -161,7 +161,11 @@ fn only_a_process_with_more_than_its_leaders_table_is_left_to_be_corrected() {
     let leader = |pid, files, fds| TaskRecord {
         files,
         fds,
-        ..task(pid, pid, TaskFlags::LEADER | TaskFlags::OWN_TABLE | TaskFlags::COUNTERS_READ)
+        ..task(
+            pid,
+            pid,
+            TaskFlags::LEADER | TaskFlags::OWN_TABLE | TaskFlags::COUNTERS_READ,
+        )
     };
     let thread = TaskRecord {
         files: 0xb,

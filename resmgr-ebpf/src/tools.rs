@@ -58,7 +58,7 @@ impl Tool {
             add(&raw mut (*self.sums).cpu_ns, used_ns);
             let elapsed_ns = at_ns.wrapping_sub((*self.sums).window_start_ns);
             // Clocks of run queues differ a little: a time before the window's start is inside it.
-            if elapsed_ns >= WINDOW_NS && elapsed_ns < u64::MAX / 2 {
+            if (WINDOW_NS..u64::MAX / 2).contains(&elapsed_ns) {
                 let in_window_ns = before_ns.wrapping_sub((*self.sums).window_cpu_ns);
                 if in_window_ns < elapsed_ns / IDLE_SHARE {
                     (*self.sums).operation_start_ns = before_ns;

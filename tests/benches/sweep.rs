@@ -40,7 +40,7 @@ fn read(folder: &OwnedFd, name: &str, buffer: &mut [u8]) -> Option<usize> {
 fn read_proc(sockets: bool) -> Sum {
     let mut sum = Sum::default();
     let mut text = [0; 4096];
-    let mut entries = [MaybeUninit::uninit(); 32 << 10];
+    let mut entries = vec![MaybeUninit::uninit(); 32 << 10];
     let mut inner = [MaybeUninit::uninit(); 8 << 10];
     let mut link = [MaybeUninit::uninit(); 64];
     let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -138,7 +138,7 @@ mod tests {
     //! Rules as people write them.
     use super::*;
 
-    const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
+    const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
 
     fn rule(text: &str) -> Result<Rule, String> {
         let table: RuleTable = toml::from_str(text).map_err(|error| error.to_string())?;

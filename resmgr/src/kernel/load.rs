@@ -1,7 +1,7 @@
 //! The programs at work: loaded, attached, and read as a [`Source`].
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io,
     net::UdpSocket,
     os::fd::{AsFd, AsRawFd as _, OwnedFd},
@@ -18,19 +18,17 @@ use resmgr_common::{FileRecord, RecordKind, SweepFacts, names};
 
 use super::{
     AttachPlan, BpfObject, Hook, HookKind, HostFacts, KernelError,
+    adoption::{Adoption, fingerprint},
     attach::{attach_hook, chain, load_object, read_types, refused},
     counters::Maps,
-    events, files, heap,
-    pins::{self, Generation, Pins},
+    files, heap,
+    pins::{self, Pins},
     statistics::Statistics,
     sweep::{self, Assembly, FoundInDetail},
     tools::ToolMaps,
     wire,
 };
-use crate::model::{
-    Capabilities, Drained, EventCounts, FileSample, Joining, KernelEvent, Losses, MapUse, MissingHook, ProcessId,
-    ProgramCost, Source, SourceError, Sweep, Timestamp, ToolAdjustment, ToolIdentity, ToolLimits, ToolSlot, ToolSums,
-};
+use crate::model::{Capabilities, MissingHook, Sweep};
 
 /// What to load, and how large.
 #[derive(Clone, Debug)]
@@ -62,20 +60,20 @@ impl Default for LoadOptions {
 /// The loaded programs. Dropping it detaches those that are not pinned.
 pub struct Kernel {
     bpf: Ebpf,
-    maps: Maps,
-    tools: ToolMaps,
-    facts: SweepFacts,
+    pub(super) maps: Maps,
+    pub(super) tools: ToolMaps,
+    pub(super) facts: SweepFacts,
     /// Holds the folder for pins locked.
     _pins: Option<Pins>,
-    statistics: Statistics,
+    pub(super) statistics: Statistics,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
-    capabilities: Capabilities,
+    pub(super) capabilities: Capabilities,
     /// Room for a sweep's stream, kept between sweeps.
     stream: BytesMut,
     /// Room for a batch of events.
-    batch: BytesMut,
-    page_bytes: u64,
-    max_processes: u32,
+    pub(super) batch: BytesMut,
+    pub(super) page_bytes: u64,
+    pub(super) max_processes: u32,
 }
 
 impl Kernel {
@@ -289,7 +287,7 @@ impl Kernel {
     }
 
     /// Tells the programs whether processes wait to be taken into tools.
-    fn tell_adopting(&mut self) -> Result<(), KernelError> {
+    pub(super) fn tell_adopting(&mut self) -> Result<(), KernelError> {
         let adopting = u32::from(self.tools.is_adopting());
         if self.facts.adopting == adopting {
             return Ok(());
@@ -298,7 +296,7 @@ impl Kernel {
         self.maps.set_facts(self.facts)
     }
 
-    fn run_sweep(&mut self) -> Result<Sweep, KernelError> {
+    pub(super) fn run_sweep(&mut self) -> Result<Sweep, KernelError> {
         let mut assembly = Assembly::default();
         let bytes = self.iterate(names::SWEEP_TASKS, |kind, record| assembly.take(kind, record))?;
         let cut = assembly.cut();
@@ -322,7 +320,7 @@ impl Kernel {
         })
     }
 
-    fn run_details(&mut self, pids: &[u32], mut take: impl FnMut(&FileRecord)) -> Result<(), KernelError> {
+    pub(super) fn run_details(&mut self, pids: &[u32], mut take: impl FnMut(&FileRecord)) -> Result<(), KernelError> {
         self.maps.want(pids)?;
         self.iterate(names::SWEEP_FILES, |kind, record| {
             if kind == RecordKind::File as u32
@@ -342,189 +340,5 @@ impl Kernel {
         };
         self.stream = stream;
         result
-    }
-}
-
-impl Source for Kernel {
-    fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
-    fn drain(&mut self, budget: usize, into: &mut Vec<KernelEvent>) -> Result<Drained, SourceError> {
-        let page_bytes = self.page_bytes;
-        let ring = &mut self.maps.ring;
-        Ok(events::drain(
-            ring,
-            budget,
-            &mut self.batch,
-            &self.tools,
-            page_bytes,
-            into,
-        ))
-    }
-
-    fn sweep(&mut self) -> Result<Sweep, SourceError> {
-        self.run_sweep().map_err(|error| source_error("sweep", &error))
-    }
-
-    fn details(&mut self, pids: &[u32]) -> Result<Vec<FileSample>, SourceError> {
-        let mut samples = Vec::new();
-        let mut seen = HashSet::new();
-        self.run_details(pids, |record| {
-            // The iterator visits a table once for each thread.
-            if seen.insert((record.files, record.fd)) {
-                samples.push(files::decode(record));
-            }
-        })
-        .map_err(|error| source_error("read descriptors", &error))?;
-        Ok(samples)
-    }
-
-    fn counts(&mut self) -> Result<Vec<(ProcessId, Option<ToolSlot>, EventCounts)>, SourceError> {
-        let counters = self
-            .maps
-            .counters()
-            .map_err(|error| source_error("read counters", &error))?;
-        Ok(counters
-            .into_iter()
-            .map(|(pid, counters)| {
-                let id = ProcessId {
-                    pid,
-                    start_ns: counters.start_ns,
-                };
-                (id, events::tool(&counters), events::counts(&counters))
-            })
-            .collect())
-    }
-
-    fn losses(&mut self) -> Result<Losses, SourceError> {
-        self.maps.losses().map_err(|error| source_error("read losses", &error))
-    }
-
-    fn map_use(&mut self) -> Result<Vec<MapUse>, SourceError> {
-        Ok(self.maps.fill(self.max_processes))
-    }
-
-    fn program_cost(&mut self, now: Timestamp) -> ProgramCost {
-        self.statistics.pass(now)
-    }
-
-    fn kept_tools(&mut self) -> Result<Vec<ToolIdentity>, SourceError> {
-        self.tools.kept().map_err(|error| source_error("read tools", &error))
-    }
-
-    fn tool_slots(&self) -> u32 {
-        ToolMaps::SLOTS
-    }
-
-    fn begin_tool(&mut self, tool: &ToolIdentity, limits: &ToolLimits) -> Result<(), SourceError> {
-        self.tools
-            .begin(tool, limits)
-            .map_err(|error| source_error("begin a tool", &error))
-    }
-
-    fn describe_tool(&mut self, tool: &ToolIdentity) -> Result<(), SourceError> {
-        self.tools
-            .describe(tool)
-            .map_err(|error| source_error("describe a tool", &error))
-    }
-
-    fn set_lines(
-        &mut self,
-        slot: ToolSlot,
-        limits: &ToolLimits,
-        adjustment: ToolAdjustment,
-    ) -> Result<(), SourceError> {
-        self.tools
-            .set_lines(slot, limits, adjustment)
-            .map_err(|error| source_error("draw a tool's lines", &error))
-    }
-
-    fn end_tool(&mut self, slot: ToolSlot) -> Result<(), SourceError> {
-        self.maps.forget_sockets(slot.0);
-        self.tools.end(slot).map_err(|error| source_error("end a tool", &error))
-    }
-
-    fn tool_sums(&mut self, slot: ToolSlot) -> Result<ToolSums, SourceError> {
-        self.tools
-            .sums(slot)
-            .map_err(|error| source_error("read a tool's sums", &error))
-    }
-
-    fn join(&mut self, joining: Joining) -> Result<(), SourceError> {
-        let joined = self.tools.join(joining).and_then(|()| self.tell_adopting());
-        joined.map_err(|error| source_error("take a process into a tool", &error))
-    }
-
-    fn unjoin(&mut self, pid: u32) -> Result<(), SourceError> {
-        self.tools.unjoin(pid);
-        self.tell_adopting()
-            .map_err(|error| source_error("leave a process out of a tool", &error))
-    }
-
-    fn set_cgroups(&mut self, cgroups: &[(u64, ToolSlot)]) -> Result<(), SourceError> {
-        let set = self.tools.set_cgroups(cgroups).and_then(|()| self.tell_adopting());
-        set.map_err(|error| source_error("follow cgroups", &error))
-    }
-
-    fn set_matching(&mut self, matching: bool) -> Result<(), SourceError> {
-        self.facts.matching = u32::from(matching);
-        self.maps
-            .set_facts(self.facts)
-            .map_err(|error| source_error("follow rules", &error))
-    }
-
-    fn dismiss(&mut self, process: ProcessId) {
-        self.maps.dismiss(process.pid, process.start_ns);
-    }
-}
-
-/// What is adopted of an earlier agent's programs.
-struct Adoption {
-    /// The generation that is to count: an earlier agent's, or a new one.
-    generation: Generation,
-    /// Those that are to go.
-    others: Vec<Generation>,
-    /// The one of them that has counted so far, 0 where there is none.
-    former: u32,
-}
-
-impl Adoption {
-    /// The generation that counts is adopted where its programs are these; else a new one takes over from it.
-    fn decide(pins: &Pins, fingerprint: u64) -> Result<Self, KernelError> {
-        let active = pins.active()?;
-        let (mut same, mut others): (Vec<_>, Vec<_>) = pins
-            .generations()?
-            .into_iter()
-            .partition(|generation| (generation.number, generation.fingerprint) == (active, fingerprint));
-        let generation = match same.pop() {
-            Some(generation) => generation,
-            None => {
-                let highest = others.iter().map(|generation| generation.number).max().unwrap_or(0);
-                pins.begin(highest.max(active) + 1, fingerprint)?
-            }
-        };
-        others.append(&mut same);
-        let former = others.iter().map(|other| other.number).find(|&number| number == active);
-        Ok(Self {
-            generation,
-            others,
-            former: former.unwrap_or(0),
-        })
-    }
-}
-
-/// A number that tells byte strings apart (FNV-1a, 64 bits): which programs a generation's folder holds.
-fn fingerprint(parts: &[&[u8]]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.iter());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-fn source_error(operation: &'static str, error: &KernelError) -> SourceError {
-    SourceError {
-        operation,
-        message: error.to_string(),
     }
 }

@@ -1,6 +1,7 @@
 //! The kernel: what it offers (`probe`), where it keeps things (`btf`, `layout`), what to attach (`plan`), and the
 //! programs at work (`load`, `events`, `sweep`). The only module that names aya.
 
+mod adoption;
 mod attach;
 mod btf;
 mod counters;
@@ -17,6 +18,7 @@ mod pins;
 mod plan;
 mod probe;
 mod readable;
+mod source;
 mod statistics;
 mod sweep;
 mod tools;

@@ -1,0 +1,286 @@
+//! Tools as callers and rules make them: who may, which processes, what becomes of them when those have gone.
+
+mod attach;
+mod containers;
+mod rules;
+
+use std::path::PathBuf;
+
+use super::{proc, server::Caller};
+use crate::{
+    config::Rule,
+    enforce::{self, Leaf, Leaves},
+    manager::{EnhancedResourceManager, NewTool, ToolError},
+    model::{Clock, Joining, PROC_TICK_NS, ProcessId, Source, SourceError, ToolLimits, ToolName, ToolOrigin, ToolSlot},
+    protocol::{Refusal, RefusalCode, RegisterParams, Registered},
+};
+
+/// A caller that has registered and is yet to execute its program.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    process: ProcessId,
+    slot: ToolSlot,
+}
+
+/// A file in which a container's identity is to appear.
+#[derive(Clone, Debug)]
+struct ContainerFile {
+    slot: ToolSlot,
+    path: PathBuf,
+    /// Whose the file has to be.
+    uid: u32,
+}
+
+/// A cgroup whose processes are a tool's.
+#[derive(Clone, Debug)]
+struct Followed {
+    slot: ToolSlot,
+    path: PathBuf,
+}
+
+/// What the agent keeps of tools, beside what the manager does.
+#[derive(Debug, Default)]
+pub(super) struct Tools {
+    /// Where cgroup v2 is mounted.
+    cgroup2: Option<PathBuf>,
+    leaves: Option<Leaves>,
+    rules: Vec<Rule>,
+    pending: Vec<Pending>,
+    container_files: Vec<ContainerFile>,
+    followed: Vec<Followed>,
+}
+
+/// The rest of a registration: the caller's way into its leaf, on which the kernel makes us wait.
+pub(super) struct Entry {
+    pub(super) leaf: Leaf,
+    pub(super) pid: u32,
+}
+
+impl From<ToolError> for Refusal {
+    fn from(error: ToolError) -> Self {
+        match error {
+            ToolError::Full(_) => Self::new(RefusalCode::Busy, error.to_string()),
+            ToolError::Source(error) => error.into(),
+        }
+    }
+}
+
+/// An ordinary user sees and touches the processes that are theirs alone: one that changed its user is not.
+pub(super) fn is_theirs(caller: Caller, uid: u32, euid: u32) -> bool {
+    caller.is_root() || (uid == caller.uid && euid == caller.uid)
+}
+
+impl Tools {
+    /// What is kept of tools on a host with cgroup v2 at `cgroup2`, with leaves under `cgroup_root`.
+    pub(super) fn new(cgroup2: Option<PathBuf>, cgroup_root: Option<PathBuf>, rules: Vec<Rule>) -> Self {
+        let root = cgroup_root.or_else(|| Some(cgroup2.as_ref()?.join("resmgr")));
+        Self {
+            leaves: root.filter(|_| cgroup2.is_some()).map(Leaves::under),
+            cgroup2,
+            rules,
+            ..Self::default()
+        }
+    }
+
+    /// Goes on with the tools that an earlier agent left, and begins with what rules find among what runs already.
+    pub(super) fn start<S: Source>(
+        &mut self,
+        manager: &mut EnhancedResourceManager<S>,
+        clock: &impl Clock,
+    ) -> Result<usize, SourceError> {
+        let adopted = manager.adopt_tools()?;
+        for tool in manager.tracker().tools() {
+            if let (ToolOrigin::Cgroup, Some(path)) = (tool.identity.origin, &tool.identity.cgroup) {
+                self.followed.push(Followed {
+                    slot: tool.identity.slot,
+                    path: path.clone(),
+                });
+            }
+        }
+        manager.source_mut().set_matching(!self.rules.is_empty())?;
+        manager.refresh(clock)?;
+        self.match_running(manager, clock)?;
+        Ok(adopted)
+    }
+
+    /// Makes a caller a tool's first process.
+    pub(super) fn register<S: Source>(
+        &mut self,
+        manager: &mut EnhancedResourceManager<S>,
+        params: &RegisterParams,
+        caller: Caller,
+        clock: &impl Clock,
+    ) -> Result<(Registered, Option<Entry>), Refusal> {
+        let gone = || {
+            Refusal::new(
+                RefusalCode::NotFound,
+                "the caller has gone, or is in another pid namespace",
+            )
+        };
+        let process = caller.pid.and_then(proc::describe).ok_or_else(gone)?;
+        let slot = manager.register(
+            NewTool {
+                name: params.tool.clone(),
+                origin: ToolOrigin::Exec,
+                uid: caller.uid,
+                root: Some(process.id),
+                owner: proc::describe(process.ppid).map(|owner| owner.id),
+                cgroup: None,
+                limits: ToolLimits::LIGHT,
+            },
+            clock,
+        )?;
+        manager.join(Joining {
+            pid: process.id.pid,
+            start_ns: process.id.start_ns,
+            tick_ns: PROC_TICK_NS,
+            tool: slot,
+        })?;
+        let instance = manager.tracker().tool(slot).map_or(0, |tool| tool.identity.instance);
+        let mut warnings = Vec::new();
+        let leaf = self.leaf(&params.tool, instance, &mut warnings);
+        if let Some(leaf) = &leaf {
+            manager.describe(slot, |tool| {
+                tool.identity.cgroup = Some(leaf.path().to_owned());
+                tool.leaf = enforce::descendants(leaf.path());
+            })?;
+        }
+        self.pending.push(Pending {
+            process: process.id,
+            slot,
+        });
+        if let Some(path) = &params.cidfile {
+            self.container_files.push(ContainerFile {
+                slot,
+                path: path.clone(),
+                uid: caller.uid,
+            });
+        }
+        let registered = Registered {
+            tool: params.tool.clone(),
+            instance,
+            cgroup: leaf.as_ref().map(|leaf| leaf.path().to_owned()),
+            processes: 0,
+            warnings,
+        };
+        let pid = process.id.pid;
+        Ok((registered, leaf.map(|leaf| Entry { leaf, pid })))
+    }
+
+    /// A leaf for a tool; where there can be none, why.
+    fn leaf(&self, name: &ToolName, instance: u64, warnings: &mut Vec<String>) -> Option<Leaf> {
+        let Some(leaves) = &self.leaves else {
+            warnings.push("cgroup v2 is not mounted: the tool has no cgroup of its own".to_owned());
+            return None;
+        };
+        leaves
+            .make(name, instance)
+            .inspect_err(|error| warnings.push(format!("the tool has no cgroup of its own: {error}")))
+            .ok()
+    }
+
+    /// Brings what tools' cgroups are and hold up to date, and ends the tools that are over.
+    pub(super) fn tick<S: Source>(
+        &mut self,
+        manager: &mut EnhancedResourceManager<S>,
+        clock: &impl Clock,
+    ) -> Result<(), SourceError> {
+        self.look_for_containers();
+        self.follow(manager)?;
+        self.look_into_leaves(manager);
+        self.settle(manager, clock)?;
+        for slot in manager.finished() {
+            self.end(manager, slot, clock)?;
+        }
+        Ok(())
+    }
+
+    /// Has the processes of the cgroups that are followed taken in, now and later, and those of cgroups below them.
+    fn follow<S: Source>(&mut self, manager: &mut EnhancedResourceManager<S>) -> Result<(), SourceError> {
+        if self.followed.is_empty() {
+            return Ok(());
+        }
+        let mut cgroups = Vec::new();
+        for followed in &self.followed {
+            cgroups.extend(
+                enforce::descendants(&followed.path)
+                    .into_iter()
+                    .map(|id| (id, followed.slot)),
+            );
+        }
+        manager.source_mut().set_cgroups(&cgroups)
+    }
+
+    /// Reads what leaves are charged with.
+    fn look_into_leaves<S: Source>(&self, manager: &mut EnhancedResourceManager<S>) {
+        let tools: Vec<(ToolSlot, Option<PathBuf>)> = manager
+            .tracker()
+            .tools()
+            .filter(|tool| tool.identity.origin == ToolOrigin::Exec)
+            .map(|tool| (tool.identity.slot, tool.identity.cgroup.clone()))
+            .collect();
+        for (slot, path) in tools {
+            let Some(path) = path else { continue };
+            let ids = enforce::descendants(&path);
+            let charged = Leaf::at(path).working_set_bytes();
+            if let Some(tool) = manager.tool_mut(slot) {
+                tool.leaf = ids;
+                // What has left the leaf is charged elsewhere, and so is a container.
+                let whole = tool.usage.escaped.is_empty() && !self.followed.iter().any(|f| f.slot == slot);
+                tool.charged_bytes = charged.filter(|_| whole);
+            }
+        }
+    }
+
+    /// Forgets callers that have become their tool's first process, and ends the tools of those that never did.
+    fn settle<S: Source>(
+        &mut self,
+        manager: &mut EnhancedResourceManager<S>,
+        clock: &impl Clock,
+    ) -> Result<(), SourceError> {
+        for pending in std::mem::take(&mut self.pending) {
+            let joined = manager
+                .tracker()
+                .tool(pending.slot)
+                .is_some_and(|tool| tool.sums.processes_total > 0);
+            if !joined && proc::is_alive(pending.process) {
+                self.pending.push(pending);
+                continue;
+            }
+            manager.unjoin(pending.process.pid)?;
+            if !joined {
+                self.end(manager, pending.slot, clock)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end<S: Source>(
+        &mut self,
+        manager: &mut EnhancedResourceManager<S>,
+        slot: ToolSlot,
+        clock: &impl Clock,
+    ) -> Result<(), SourceError> {
+        self.followed.retain(|followed| followed.slot != slot);
+        self.container_files.retain(|file| file.slot != slot);
+        if let Some(tool) = manager.end_tool(slot, clock)? {
+            tracing::debug!(tool = %tool.identity.name, instance = tool.identity.instance, "ended");
+            if let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup) {
+                Leaf::at(path).remove();
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the leaves that nothing is in.
+    pub(super) fn remove_leaves<S: Source>(&self, manager: &EnhancedResourceManager<S>) {
+        for tool in manager.tracker().tools() {
+            if let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup.clone()) {
+                Leaf::at(path).remove();
+            }
+        }
+        if let Some(leaves) = &self.leaves {
+            leaves.remove_root();
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The programs at work, as the [`Source`] that everything above reads.
+
+use std::collections::HashSet;
+
+use super::{KernelError, events, files, load::Kernel, tools::ToolMaps};
+use crate::model::{
+    Capabilities, Drained, EventCounts, FileSample, Joining, KernelEvent, Losses, MapUse, ProcessId, ProgramCost,
+    Source, SourceError, Sweep, Timestamp, ToolAdjustment, ToolIdentity, ToolLimits, ToolSlot, ToolSums,
+};
+
+impl Source for Kernel {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn drain(&mut self, budget: usize, into: &mut Vec<KernelEvent>) -> Result<Drained, SourceError> {
+        let page_bytes = self.page_bytes;
+        let ring = &mut self.maps.ring;
+        Ok(events::drain(
+            ring,
+            budget,
+            &mut self.batch,
+            &self.tools,
+            page_bytes,
+            into,
+        ))
+    }
+
+    fn sweep(&mut self) -> Result<Sweep, SourceError> {
+        self.run_sweep().map_err(|error| source_error("sweep", &error))
+    }
+
+    fn details(&mut self, pids: &[u32]) -> Result<Vec<FileSample>, SourceError> {
+        let mut samples = Vec::new();
+        let mut seen = HashSet::new();
+        self.run_details(pids, |record| {
+            // The iterator visits a table once for each thread.
+            if seen.insert((record.files, record.fd)) {
+                samples.push(files::decode(record));
+            }
+        })
+        .map_err(|error| source_error("read descriptors", &error))?;
+        Ok(samples)
+    }
+
+    fn counts(&mut self) -> Result<Vec<(ProcessId, Option<ToolSlot>, EventCounts)>, SourceError> {
+        let counters = self
+            .maps
+            .counters()
+            .map_err(|error| source_error("read counters", &error))?;
+        Ok(counters
+            .into_iter()
+            .map(|(pid, counters)| {
+                let id = ProcessId {
+                    pid,
+                    start_ns: counters.start_ns,
+                };
+                (id, events::tool(&counters), events::counts(&counters))
+            })
+            .collect())
+    }
+
+    fn losses(&mut self) -> Result<Losses, SourceError> {
+        self.maps.losses().map_err(|error| source_error("read losses", &error))
+    }
+
+    fn map_use(&mut self) -> Result<Vec<MapUse>, SourceError> {
+        Ok(self.maps.fill(self.max_processes))
+    }
+
+    fn program_cost(&mut self, now: Timestamp) -> ProgramCost {
+        self.statistics.pass(now)
+    }
+
+    fn kept_tools(&mut self) -> Result<Vec<ToolIdentity>, SourceError> {
+        self.tools.kept().map_err(|error| source_error("read tools", &error))
+    }
+
+    fn tool_slots(&self) -> u32 {
+        ToolMaps::SLOTS
+    }
+
+    fn begin_tool(&mut self, tool: &ToolIdentity, limits: &ToolLimits) -> Result<(), SourceError> {
+        self.tools
+            .begin(tool, limits)
+            .map_err(|error| source_error("begin a tool", &error))
+    }
+
+    fn describe_tool(&mut self, tool: &ToolIdentity) -> Result<(), SourceError> {
+        self.tools
+            .describe(tool)
+            .map_err(|error| source_error("describe a tool", &error))
+    }
+
+    fn set_lines(
+        &mut self,
+        slot: ToolSlot,
+        limits: &ToolLimits,
+        adjustment: ToolAdjustment,
+    ) -> Result<(), SourceError> {
+        self.tools
+            .set_lines(slot, limits, adjustment)
+            .map_err(|error| source_error("draw a tool's lines", &error))
+    }
+
+    fn end_tool(&mut self, slot: ToolSlot) -> Result<(), SourceError> {
+        self.maps.forget_sockets(slot.0);
+        self.tools.end(slot).map_err(|error| source_error("end a tool", &error))
+    }
+
+    fn tool_sums(&mut self, slot: ToolSlot) -> Result<ToolSums, SourceError> {
+        self.tools
+            .sums(slot)
+            .map_err(|error| source_error("read a tool's sums", &error))
+    }
+
+    fn join(&mut self, joining: Joining) -> Result<(), SourceError> {
+        let joined = self.tools.join(joining).and_then(|()| self.tell_adopting());
+        joined.map_err(|error| source_error("take a process into a tool", &error))
+    }
+
+    fn unjoin(&mut self, pid: u32) -> Result<(), SourceError> {
+        self.tools.unjoin(pid);
+        self.tell_adopting()
+            .map_err(|error| source_error("leave a process out of a tool", &error))
+    }
+
+    fn set_cgroups(&mut self, cgroups: &[(u64, ToolSlot)]) -> Result<(), SourceError> {
+        let set = self.tools.set_cgroups(cgroups).and_then(|()| self.tell_adopting());
+        set.map_err(|error| source_error("follow cgroups", &error))
+    }
+
+    fn set_matching(&mut self, matching: bool) -> Result<(), SourceError> {
+        self.facts.matching = u32::from(matching);
+        self.maps
+            .set_facts(self.facts)
+            .map_err(|error| source_error("follow rules", &error))
+    }
+
+    fn dismiss(&mut self, process: ProcessId) {
+        self.maps.dismiss(process.pid, process.start_ns);
+    }
+}
+
+fn source_error(operation: &'static str, error: &KernelError) -> SourceError {
+    SourceError {
+        operation,
+        message: error.to_string(),
+    }
+}

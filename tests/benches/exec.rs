@@ -36,7 +36,7 @@ fn main() {
         plain.push(timed(|| assert!(Command::new("true").status().unwrap().success())));
         let sleeper = Process::start(Command::new("sleep").arg("60"));
         moved.push(timed(|| {
-            fs::write(leaf.join("cgroup.procs"), sleeper.pid().to_string()).unwrap()
+            fs::write(leaf.join("cgroup.procs"), sleeper.pid().to_string()).unwrap();
         }));
         drop(sleeper);
         let mut exec = agent.client(&["exec", "--require", "--tool", "bench", "--", "true"]);

@@ -183,16 +183,12 @@ pub fn compare(
     let (mut processes, mut tools, mut left_out) = (0, 0, 0);
     for entry in shown {
         let is_tool = entry.values.contains_key(&Quantity::ToolFds);
-        let both = (
+        let (Some(mut first), Some(mut last)) = (
             together(before, &entry.pids, share),
             together(after, &entry.pids, share),
-        );
-        let (mut first, mut last) = match both {
-            (Some(first), Some(last)) => (first, last),
-            _ => {
-                left_out += u64::from(!is_tool);
-                continue;
-            }
+        ) else {
+            left_out += u64::from(!is_tool);
+            continue;
         };
         if let (false, [pid]) = (is_tool, &entry.pids[..]) {
             (first, last) = (before[pid].clone(), after[pid].clone());

@@ -23,12 +23,11 @@ impl Adoption {
             .generations()?
             .into_iter()
             .partition(|generation| (generation.number, generation.fingerprint) == (active, fingerprint));
-        let generation = match same.pop() {
-            Some(generation) => generation,
-            None => {
-                let highest = others.iter().map(|generation| generation.number).max().unwrap_or(0);
-                pins.begin(highest.max(active) + 1, fingerprint)?
-            }
+        let generation = if let Some(generation) = same.pop() {
+            generation
+        } else {
+            let highest = others.iter().map(|generation| generation.number).max().unwrap_or(0);
+            pins.begin(highest.max(active) + 1, fingerprint)?
         };
         others.append(&mut same);
         let former = others.iter().map(|other| other.number).find(|&number| number == active);

@@ -17,7 +17,7 @@ use std::{
 use aya::{
     maps::{Array, Map, MapData, MapInfo},
     programs::{
-        ProgramError, ProgramInfo,
+        ProgramInfo,
         links::{FdLink, PinnedLink},
         loaded_programs,
     },
@@ -135,7 +135,7 @@ impl Pins {
     pub(super) fn open(root: &Path) -> Result<Self, KernelError> {
         make(root)?;
         let on = rustix::fs::statfs(root).map_err(|errno| failed("look at", root)(errno.into()))?;
-        if i64::from(on.f_type) != BPF_FS_MAGIC {
+        if on.f_type != BPF_FS_MAGIC {
             return Err(foreign(
                 root,
                 "is not on a BPF file system: give a --pin-dir under /sys/fs/bpf, or --ephemeral, which pins nothing",
@@ -324,8 +324,7 @@ fn check_link(path: &Path) -> Result<(), KernelError> {
             "is not resmgr's: move it away, or give another --pin-dir".to_owned(),
         ));
     }
-    let program = program_name(program_of(path)?).map_err(|error| strange(error.to_string()))?;
-    match program {
+    match program_name(program_of(path)?) {
         Some(program) if program != expected[..expected.len().min(NAME_BYTES)] => Err(strange(format!(
             "is a link of the program {program}, not of {expected}"
         ))),
@@ -341,10 +340,10 @@ pub(super) fn program_of(path: &Path) -> Result<u32, KernelError> {
 }
 
 /// The name of a loaded program; `None` where it has gone.
-fn program_name(id: u32) -> Result<Option<String>, ProgramError> {
+fn program_name(id: u32) -> Option<String> {
     let of_id = |program: &ProgramInfo| program.id() == id;
     let found = loaded_programs().filter_map(Result::ok).find(of_id);
-    Ok(found.and_then(|program| program.name_as_str().map(str::to_owned)))
+    found.and_then(|program| program.name_as_str().map(str::to_owned))
 }
 
 #[cfg(test)]

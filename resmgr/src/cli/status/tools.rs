@@ -108,10 +108,10 @@ fn status(tool: &ToolStatus) -> String {
 
 fn details(tool: &ToolStatus) -> Vec<String> {
     let mut lines = vec![format!(
-        "{} (instance {})  by {:?} of user {}, {}",
+        "{} (instance {})  by {} of user {}, {}",
         tool.name,
         tool.instance,
-        tool.origin,
+        format!("{:?}", tool.origin).to_lowercase(),
         tool.uid,
         tool.registered_at.format("%Y-%m-%d %H:%M:%S UTC"),
     )];

@@ -532,3 +532,58 @@ fn cpu_time_of_threads_dead_and_alive_is_the_process_clock_to_the_nanosecond() {
     assert_eq!(number(&process["cpu_time_ns"]), truth);
     assert_eq!(number(&tool(&agent, "clock")["cpu_time_ns"]), truth);
 }
+
+#[test]
+fn while_threads_run_cpu_time_lies_between_two_reads_of_the_clock() {
+    const TICK_NS: u64 = 10_000_000;
+    let agent = Agent::start(&[]);
+    let mut workload = Workload::over(&mut exec(
+        &agent,
+        "busy",
+        &[resmgr_tests::binary("workload").to_str().unwrap()],
+    ));
+    let pid = workload.pid();
+    let is_full = std::env::var_os("RESMGR_TEST_FULL").is_some();
+    let (threads, each_ms) = (2, if is_full { 10_000 } else { 1_000 });
+    let busy = std::thread::spawn(move || {
+        workload.order(format!("spin-threads {threads} {each_ms}"));
+        workload
+    });
+    let mut looks = 0;
+    while !busy.is_finished() {
+        let before = resmgr_tests::process_clock_ns(pid);
+        let shown = number(&agent.process(pid)["cpu_time_ns"]);
+        let after = resmgr_tests::process_clock_ns(pid);
+        // The two that spin, and the one that waits for them.
+        let late = TICK_NS * (threads + 1);
+        assert!(before <= shown + late && shown <= after, "{before} {shown} {after}");
+        looks += 1;
+    }
+    assert!(looks > 1);
+    let workload = busy.join().unwrap();
+    assert!(resmgr_tests::process_clock_ns(workload.pid()) >= threads * each_ms * 1_000_000);
+}
+
+#[test]
+fn a_container_that_the_command_starts_joins_by_its_cidfile() {
+    let agent = Agent::start(&["--sweep-interval", "100ms"]);
+    let folder = Agent::folder();
+    let cidfile = folder.path().join("cid");
+    let id = "0123456789abcdef".repeat(4);
+    // As a runtime does it: a cgroup somewhere else, the identity in a file, and the command only waits.
+    let cgroup = format!("{}-docker-{id}.scope", agent.cgroup_root().display());
+    fs::create_dir(&cgroup).unwrap();
+    let inside =
+        Process::start(Command::new("sh").args(["-c", &format!("echo $$ > {cgroup}/cgroup.procs; exec sleep 60")]));
+    let mut command = agent.client(&["exec", "--require", "--tool", "boxed", "--cidfile"]);
+    let command = command.arg(&cidfile).args(["--", "sleep", "60"]);
+    let client = Process::start(command);
+    until("the command runs", || (pids(&agent, "boxed").len() == 1).then_some(()));
+    fs::write(&cidfile, &id).unwrap();
+    let expected: BTreeSet<u64> = [client.pid(), inside.pid()].map(u64::from).into();
+    until("the container has joined", || {
+        (pids(&agent, "boxed") == expected).then_some(())
+    });
+    drop((client, inside));
+    until("the cgroup is empty", || fs::remove_dir(&cgroup).ok());
+}

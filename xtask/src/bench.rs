@@ -15,13 +15,14 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     arguments::{Argument, Arguments},
+    distribution,
     run::{self, Folders},
     shell,
     workspace::Workspace,
 };
 
 /// The benchmarks of `resmgr-tests`, a file each in its folder of benchmarks.
-const OF_TESTS: [&str; 3] = ["exec", "hooks", "sweep"];
+const OF_TESTS: [&str; 4] = ["exec", "hooks", "outside", "sweep"];
 
 const RUNS: u32 = 5;
 const REQUEST: &str = "{\"v\":1,\"method\":\"status\",\"params\":{}}\n";
@@ -45,6 +46,10 @@ pub(crate) fn main(workspace: &Workspace, rest: &[String]) -> Result<ExitCode> {
     }
     run::build_release(workspace)?;
     if let Some(name) = of_tests {
+        if name == "outside" && shell::find_on_path("bpftrace").is_none() {
+            let by_hand = "install bpftrace";
+            distribution::install(&["bpftrace"], "the hooks are measured beside it", by_hand)?;
+        }
         let mut build = shell::cargo(workspace);
         shell::run(build.args(["build", "--release", "--package", "resmgr-tests", "--bins"]))?;
         let mut bench = shell::cargo(workspace);

@@ -47,6 +47,7 @@ Usage: cargo xtask COMMAND
       startup                    from start to first answer, and memory at rest
       exec                       `resmgr exec` beyond the host's own cgroup move; how soon `status --json` answers
       hooks                      each hook by the kernel's BPF statistics, in a tool and in none
+      outside                    calls timed without an agent, with one, in a tool, and under bpftrace (on PATH)
       sweep                      the agent's pass over 5,000 processes beside reading /proc
 
 What needs root goes through sudo where you are not root.

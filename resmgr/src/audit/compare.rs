@@ -1,72 +1,30 @@
 //! Judges: each number that was shown, between the truth before and the truth after.
+//!
+//! A number that changes may have been anything in between: 3 before, 150 when the agent looked, 3 after. So what lies
+//! outside is looked at again, and judged by all that was ever seen of it. A number at rest stays wrong at every look; one
+//! that moves is soon seen where the agent saw it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
-use serde::{Deserialize, Serialize};
+use super::{Audit, Beyond, Quantity, Truth, Truths};
 
-use super::Truth;
-
-/// What is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Quantity {
-    /// Open descriptors.
-    Fds,
-    /// Connections.
-    Connections,
-    /// CPU time in nanoseconds.
-    CpuTimeNs,
-    /// Resident anonymous memory in bytes.
-    AnonBytes,
-    /// Resident memory of all kinds in bytes.
-    ResidentBytes,
-    /// Virtual memory in bytes.
-    VirtualBytes,
-    /// Threads.
-    Threads,
-    /// Open descriptors of a tool, each table once.
-    ToolFds,
-    /// Connections of a tool, each once.
-    ToolConnections,
-    /// CPU time in nanoseconds of a tool: no less than its processes'.
-    ToolCpuTimeNs,
-}
-
-/// A tick of the scheduler's at most, in nanoseconds: as late as it brings a running thread's time up to date.
-const TICK_NS: u64 = 10_000_000;
-/// What may come and go unseen between two looks at a number that changes: descriptors, connections, threads.
-const COUNT_SLACK: u64 = 64;
-/// Likewise bytes.
-const BYTE_SLACK: u64 = 16 << 20;
-
-impl Quantity {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
-        Self::Fds,
-        Self::Connections,
-        Self::CpuTimeNs,
-        Self::AnonBytes,
-        Self::ResidentBytes,
-        Self::VirtualBytes,
-        Self::Threads,
-        Self::ToolFds,
-        Self::ToolConnections,
-        Self::ToolCpuTimeNs,
-    ];
-
-    /// How far outside of what was seen before and after a number may be that changed in between.
-    pub const fn slack(self) -> u64 {
-        match self {
-            Self::Fds | Self::Connections | Self::Threads | Self::ToolFds | Self::ToolConnections => COUNT_SLACK,
-            Self::CpuTimeNs | Self::ToolCpuTimeNs => TICK_NS,
-            Self::AnonBytes | Self::ResidentBytes | Self::VirtualBytes => BYTE_SLACK,
-        }
-    }
+/// Whose number it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The process with this pid.
+    Process(u32),
+    /// The tool of this instance.
+    Tool(u64),
 }
 
 /// What the agent showed of a process, or of a tool.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
+    /// Who it is.
+    pub subject: Subject,
     /// Who it is, for a person.
     pub name: String,
     /// The processes: one, or a tool's.
@@ -75,276 +33,273 @@ pub struct Shown {
     pub values: BTreeMap<Quantity, u64>,
 }
 
-/// A number that is beyond its bound.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beyond {
-    /// Process id, or that of a tool's first process.
-    pub pid: u32,
-    /// Who it is.
-    pub name: String,
-    /// The truth before the agent was asked.
-    pub before: u64,
+/// What the agent showed, with the truth before and after.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
     /// What it showed.
-    pub shown: u64,
+    pub shown: &'a [Shown],
+    /// The truth before.
+    pub before: &'a Truths,
     /// The truth after.
-    pub after: u64,
+    pub after: &'a Truths,
+    /// Whether two threads share a descriptor table.
+    pub share_descriptors: fn(u32, u32) -> io::Result<bool>,
 }
 
-/// One quantity over all processes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Compared {
-    /// Which.
-    pub quantity: Quantity,
-    /// How many were compared.
-    pub compared: u64,
-    /// How many of them did not change meanwhile: these have to be equal.
-    pub quiet: u64,
-    /// How many of the quiet ones were.
-    pub equal: u64,
-    /// The largest difference of a quiet one.
-    pub largest: u64,
-    /// The mean difference of the quiet ones.
-    pub mean: f64,
-    /// The farthest outside of what was seen before and after, of those that changed.
-    pub largest_changing: u64,
-    /// How far that may be.
-    pub slack: u64,
-    /// Those that are beyond.
-    pub beyond: Vec<Beyond>,
+/// A subject as a look found it: name and first pid, the numbers shown, the truth before and after.
+struct Met {
+    name: String,
+    pid: u32,
+    values: BTreeMap<Quantity, u64>,
+    truth: Option<(Truth, Truth)>,
 }
 
-/// The whole comparison.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Audit {
-    /// Version of this shape.
-    pub version: u32,
-    /// Whether all is within bounds.
-    pub ok: bool,
-    /// Processes that were compared.
-    pub processes: u64,
-    /// Tools that were compared.
-    pub tools: u64,
-    /// Processes that came or went meanwhile, and were not.
-    pub left_out: u64,
-    /// Seconds that it took.
-    pub seconds: f64,
-    /// By quantity.
-    pub quantities: Vec<Compared>,
-}
-
-/// Sums over some processes, each table and connection once.
-fn together(
-    truths: &BTreeMap<u32, Truth>,
-    pids: &[u32],
-    share: fn(u32, u32) -> std::io::Result<bool>,
-) -> Option<Truth> {
-    let mut sum = Truth {
-        cpu_ns: Some(0),
-        ..Truth::default()
-    };
-    for pid in pids {
-        let truth = truths.get(pid)?;
-        sum.threads += truth.threads;
-        sum.cpu_ns = Some(sum.cpu_ns? + truth.cpu_ns?);
-        sum.connections.extend(&truth.connections);
-        for &(thread, fds) in &truth.tables {
-            if !sum
-                .tables
-                .iter()
-                .any(|&(other, _)| share(thread, other).unwrap_or(false))
-            {
-                sum.tables.push((thread, fds));
+impl Look<'_> {
+    /// Every subject; without a truth where it came or went in between.
+    fn subjects(&self) -> BTreeMap<Subject, Met> {
+        let mut met: BTreeMap<Subject, Met> = self.shown.iter().map(|shown| self.meet(shown)).collect();
+        // Processes that were there all the time, and are not shown.
+        for (&pid, before) in self.before {
+            if let Some(after) = self.after.get(&pid).filter(|after| after.started == before.started) {
+                met.entry(Subject::Process(pid)).or_insert_with(|| Met {
+                    name: before.comm.clone(),
+                    pid,
+                    values: BTreeMap::from([(Quantity::Processes, 0)]),
+                    truth: Some((before.clone(), after.clone())),
+                });
             }
         }
+        met
     }
-    Some(sum)
-}
 
-fn value(truth: &Truth, quantity: Quantity) -> Option<u64> {
-    match quantity {
-        Quantity::Fds | Quantity::ToolFds => Some(truth.fds()),
-        Quantity::Connections | Quantity::ToolConnections => Some(truth.connections.len() as u64),
-        Quantity::CpuTimeNs | Quantity::ToolCpuTimeNs => truth.cpu_ns,
-        Quantity::AnonBytes => truth.anon_bytes,
-        Quantity::ResidentBytes => truth.resident_bytes,
-        Quantity::VirtualBytes => truth.virtual_bytes,
-        Quantity::Threads => Some(truth.threads),
-    }
-}
-
-/// Compares what was shown with the truth before and after.
-pub fn compare(
-    shown: &[Shown],
-    before: &BTreeMap<u32, Truth>,
-    after: &BTreeMap<u32, Truth>,
-    share: fn(u32, u32) -> std::io::Result<bool>,
-) -> Audit {
-    let mut quantities: BTreeMap<Quantity, Compared> = Quantity::ALL.into_iter().map(|q| (q, empty(q))).collect();
-    let (mut processes, mut tools, mut left_out) = (0, 0, 0);
-    for entry in shown {
-        let is_tool = entry.values.contains_key(&Quantity::ToolFds);
-        let (Some(mut first), Some(mut last)) = (
-            together(before, &entry.pids, share),
-            together(after, &entry.pids, share),
-        ) else {
-            left_out += u64::from(!is_tool);
-            continue;
+    fn meet(&self, shown: &Shown) -> (Subject, Met) {
+        let mut met = Met {
+            name: shown.name.clone(),
+            pid: shown.pids.first().copied().unwrap_or(0),
+            values: shown.values.clone(),
+            truth: None,
         };
-        if let (false, [pid]) = (is_tool, &entry.pids[..]) {
-            (first, last) = (before[pid].clone(), after[pid].clone());
-            processes += 1;
-        } else {
-            tools += 1;
+        let both = (self.together(self.before, shown), self.together(self.after, shown));
+        met.truth = match (shown.subject, both) {
+            (_, (Some(before), Some(after))) if before.started == after.started => Some((before, after)),
+            (Subject::Process(_), (None, None)) => {
+                // Born and gone in between, or shown although it is not there.
+                met.values.retain(|&quantity, _| quantity == Quantity::Processes);
+                Some(Default::default())
+            }
+            _ => None,
+        };
+        (shown.subject, met)
+    }
+
+    /// A process's truth, or sums over a tool's processes: each table and connection once.
+    fn together(&self, truths: &Truths, shown: &Shown) -> Option<Truth> {
+        if let (Subject::Process(_), [pid]) = (shown.subject, &shown.pids[..]) {
+            return truths.get(pid).cloned();
         }
-        for (&quantity, &shown) in &entry.values {
-            if let (Some(first), Some(last), Some(compared)) = (
-                value(&first, quantity),
-                value(&last, quantity),
-                quantities.get_mut(&quantity),
-            ) {
-                judge(compared, entry, shown, (first, last), last_threads(&entry.pids, after));
+        let mut sum = Truth {
+            cpu_ns: Some(0),
+            anon_bytes: Some(0),
+            ..Truth::default()
+        };
+        for pid in &shown.pids {
+            let truth = truths.get(pid)?;
+            sum.threads += truth.threads;
+            sum.cpu_ns = sum.cpu_ns.zip(truth.cpu_ns).map(|(a, b)| a + b);
+            sum.anon_bytes = sum.anon_bytes.zip(truth.anon_bytes).map(|(a, b)| a + b);
+            sum.connections.extend(&truth.connections);
+            for &(thread, fds) in &truth.tables {
+                let shares = |&(other, _): &(u32, u64)| (self.share_descriptors)(thread, other).unwrap_or(false);
+                if !sum.tables.iter().any(shares) {
+                    sum.tables.push((thread, fds));
+                }
             }
         }
-    }
-    let quantities: Vec<Compared> = quantities.into_values().collect();
-    Audit {
-        version: 1,
-        ok: quantities.iter().all(|compared| compared.beyond.is_empty()),
-        processes,
-        tools,
-        left_out,
-        seconds: 0.0,
-        quantities,
+        Some(sum)
     }
 }
 
-fn last_threads(pids: &[u32], after: &BTreeMap<u32, Truth>) -> u64 {
-    pids.iter()
-        .filter_map(|pid| after.get(pid))
-        .map(|truth| truth.threads)
-        .sum()
+/// A number, and all that was seen of it.
+#[derive(Clone, Debug)]
+struct Number {
+    name: String,
+    pid: u32,
+    before: u64,
+    shown: u64,
+    after: u64,
+    /// The least and the most that the truth was seen to be.
+    low: u64,
+    high: u64,
+    threads: u64,
+    looks: u32,
 }
 
-fn empty(quantity: Quantity) -> Compared {
-    Compared {
-        quantity,
-        compared: 0,
-        quiet: 0,
-        equal: 0,
-        largest: 0,
-        mean: 0.0,
-        largest_changing: 0,
-        slack: quantity.slack(),
-        beyond: Vec::new(),
-    }
-}
-
-fn judge(compared: &mut Compared, entry: &Shown, shown: u64, (first, last): (u64, u64), threads: u64) {
-    compared.compared += 1;
-    let is_cpu = matches!(compared.quantity, Quantity::CpuTimeNs | Quantity::ToolCpuTimeNs);
-    let (low, high) = (first.min(last), first.max(last));
-    let mut outside = low.saturating_sub(shown).max(shown.saturating_sub(high));
-    if compared.quantity == Quantity::ToolCpuTimeNs && shown > high {
-        // Its ended processes are in it too, which nobody else remembers.
-        outside = 0;
-    }
-    let is_fine = if first == last {
-        compared.quiet += 1;
-        compared.equal += u64::from(outside == 0);
-        compared.largest = compared.largest.max(outside);
-        #[expect(clippy::cast_precision_loss, reason = "a mean to show")]
-        {
-            compared.mean += (outside as f64 - compared.mean) / compared.quiet as f64;
-        }
-        outside == 0
-    } else {
-        compared.largest_changing = compared.largest_changing.max(outside);
-        // A tick a thread that may run.
-        outside <= compared.slack * if is_cpu { threads.max(1) } else { 1 }
-    };
-    if !is_fine {
-        compared.beyond.push(Beyond {
-            pid: entry.pids.first().copied().unwrap_or(0),
-            name: entry.name.clone(),
-            before: first,
+impl Number {
+    fn of(quantity: Quantity, shown: u64, met: &Met) -> Option<Self> {
+        let (before, after) = met.truth.as_ref()?;
+        let threads = before.threads.max(after.threads);
+        let (before, after) = (quantity.of(before)?, quantity.of(after)?);
+        Some(Self {
+            name: met.name.clone(),
+            pid: met.pid,
+            before,
             shown,
-            after: last,
-        });
+            after,
+            low: before.min(after),
+            high: before.max(after),
+            threads,
+            looks: 1,
+        })
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.low == self.high
+    }
+
+    /// How far outside of what was seen it is.
+    fn outside(&self, quantity: Quantity) -> u64 {
+        let above = if quantity.may_exceed() {
+            0
+        } else {
+            self.shown.saturating_sub(self.high)
+        };
+        above.max(self.low.saturating_sub(self.shown))
+    }
+
+    fn is_beyond(&self, quantity: Quantity) -> bool {
+        let outside = self.outside(quantity);
+        if self.is_quiet() || self.shown > self.high {
+            outside > 0
+        } else {
+            // A tick for each thread that may run.
+            outside > quantity.slack() * self.threads.max(1)
+        }
+    }
+}
+
+/// One comparison of everything, with second looks at what was outside.
+pub struct Round {
+    numbers: BTreeMap<(Subject, Quantity), Number>,
+    /// What was outside at first.
+    doubted: BTreeSet<(Subject, Quantity)>,
+    /// The processes of each subject, as they were last shown.
+    pids: BTreeMap<Subject, Vec<u32>>,
+    left_out: u64,
+}
+
+impl Round {
+    /// Compares everything.
+    pub fn begin(look: Look<'_>) -> Self {
+        let mut round = Self {
+            numbers: BTreeMap::new(),
+            doubted: BTreeSet::new(),
+            pids: BTreeMap::new(),
+            left_out: 0,
+        };
+        for (subject, met) in look.subjects() {
+            round.left_out += u64::from(met.truth.is_none());
+            for (&quantity, &shown) in &met.values {
+                if let Some(number) = Number::of(quantity, shown, &met) {
+                    if number.is_beyond(quantity) {
+                        round.doubted.insert((subject, quantity));
+                    }
+                    round.numbers.insert((subject, quantity), number);
+                }
+            }
+        }
+        round.note_pids(look.shown);
+        round
+    }
+
+    fn note_pids(&mut self, shown: &[Shown]) {
+        self.pids
+            .extend(shown.iter().map(|shown| (shown.subject, shown.pids.clone())));
+    }
+
+    /// The processes that are to be looked at again.
+    pub fn doubted_pids(&self) -> BTreeSet<u32> {
+        let mut pids = BTreeSet::new();
+        for (subject, _) in self.still_beyond() {
+            if let Subject::Process(pid) = subject {
+                pids.insert(pid);
+            }
+            pids.extend(self.pids.get(&subject).into_iter().flatten());
+        }
+        pids
+    }
+
+    fn still_beyond(&self) -> impl Iterator<Item = (Subject, Quantity)> + '_ {
+        let is_beyond = |&(subject, quantity): &(Subject, Quantity)| {
+            let number = self.numbers.get(&(subject, quantity));
+            number.is_some_and(|number| number.is_beyond(quantity))
+        };
+        self.doubted.iter().copied().filter(is_beyond)
+    }
+
+    /// Judges again what is still beyond its bound.
+    pub fn look_again(&mut self, look: Look<'_>) {
+        let met = look.subjects();
+        for key in self.still_beyond().collect::<Vec<_>>() {
+            let (subject, quantity) = key;
+            let again = met.get(&subject).and_then(|met| {
+                let shown = met.values.get(&quantity).copied()?;
+                Number::of(quantity, shown, met)
+            });
+            let (Some(number), Some(mut again)) = (self.numbers.get_mut(&key), again) else {
+                continue;
+            };
+            again.looks = number.looks + 1;
+            if !quantity.is_cpu_time() {
+                again.low = again.low.min(number.low);
+                again.high = again.high.max(number.high);
+            }
+            *number = again;
+        }
+        self.note_pids(look.shown);
+    }
+
+    /// Adds what this round came to.
+    pub fn finish(self, audit: &mut Audit) {
+        let subjects: BTreeSet<Subject> = self.numbers.keys().map(|&(subject, _)| subject).collect();
+        let tools = subjects.iter().filter(|subject| matches!(subject, Subject::Tool(_)));
+        let tools = tools.count() as u64;
+        audit.rounds += 1;
+        audit.tools += tools;
+        audit.processes += subjects.len() as u64 - tools;
+        audit.left_out += self.left_out;
+        for ((subject, quantity), number) in self.numbers {
+            let Some(compared) = audit.quantities.iter_mut().find(|c| c.quantity == quantity) else {
+                continue;
+            };
+            let is_doubted = self.doubted.contains(&(subject, quantity));
+            let is_beyond = number.is_beyond(quantity);
+            if is_beyond && number.looks == 1 {
+                compared.unconfirmed += 1;
+                audit.left_out += u64::from(quantity == Quantity::Processes);
+                continue;
+            }
+            compared.compared += 1;
+            compared.settled += u64::from(is_doubted && !is_beyond);
+            let outside = number.outside(quantity);
+            if number.is_quiet() {
+                compared.add_quiet(outside);
+            } else {
+                compared.largest_changing = compared.largest_changing.max(outside);
+            }
+            if is_beyond {
+                audit.ok = false;
+                compared.beyond.push(Beyond {
+                    pid: number.pid,
+                    name: number.name,
+                    before: number.before,
+                    shown: number.shown,
+                    after: number.after,
+                    looks: number.looks,
+                });
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    //! Numbers worked out by hand.
-    use super::*;
-
-    fn truth(fds: u64, cpu_ns: u64) -> BTreeMap<u32, Truth> {
-        let truth = Truth {
-            threads: 2,
-            cpu_ns: Some(cpu_ns),
-            tables: vec![(5, fds)],
-            ..Truth::default()
-        };
-        BTreeMap::from([(5, truth)])
-    }
-
-    fn shown(quantity: Quantity, value: u64) -> Vec<Shown> {
-        vec![Shown {
-            name: "a".to_owned(),
-            pids: vec![5],
-            values: BTreeMap::from([(quantity, value)]),
-        }]
-    }
-
-    fn of(audit: &Audit, quantity: Quantity) -> &Compared {
-        audit
-            .quantities
-            .iter()
-            .find(|compared| compared.quantity == quantity)
-            .unwrap()
-    }
-
-    #[test]
-    fn what_did_not_change_has_to_be_equal() {
-        let same = |_, _| Ok(false);
-        let audit = compare(&shown(Quantity::Fds, 3), &truth(3, 0), &truth(3, 0), same);
-        assert!(audit.ok);
-        assert_eq!(
-            (of(&audit, Quantity::Fds).quiet, of(&audit, Quantity::Fds).equal),
-            (1, 1)
-        );
-        let audit = compare(&shown(Quantity::Fds, 4), &truth(3, 0), &truth(3, 0), same);
-        assert!(!audit.ok);
-        let fds = of(&audit, Quantity::Fds);
-        assert_eq!((fds.equal, fds.largest, fds.mean), (0, 1, 1.0));
-        assert_eq!((fds.beyond[0].pid, fds.beyond[0].shown), (5, 4));
-    }
-
-    #[test]
-    fn what_changed_lies_in_between_or_near() {
-        let same = |_, _| Ok(false);
-        let tick = TICK_NS;
-        for (value, ok) in [
-            (15 * tick, true),
-            (8 * tick, true),
-            (7 * tick, false),
-            (23 * tick, false),
-        ] {
-            let audit = compare(
-                &shown(Quantity::CpuTimeNs, value),
-                &truth(0, 10 * tick),
-                &truth(0, 20 * tick),
-                same,
-            );
-            assert_eq!(audit.ok, ok, "{value}: two threads may each be a tick late");
-        }
-    }
-
-    #[test]
-    fn who_came_or_went_is_left_out() {
-        let audit = compare(&shown(Quantity::Fds, 4), &truth(3, 0), &BTreeMap::new(), |_, _| {
-            Ok(false)
-        });
-        assert_eq!((audit.ok, audit.left_out, audit.processes), (true, 1, 0));
-    }
-}
+mod tests;

@@ -1,10 +1,12 @@
 //! What `/proc` says of processes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
+
+use super::sockets::{self, Namespaces};
 
 /// What no file of `/proc` tells.
 #[derive(Clone, Copy)]
@@ -18,6 +20,10 @@ pub struct Inspect {
 /// What a process holds. What could not be read is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Truth {
+    /// Command name.
+    pub comm: String,
+    /// When it started, by the kernel's own count: with the pid, its identity.
+    pub started: u64,
     /// Threads that have not exited.
     pub threads: u64,
     /// CPU time in nanoseconds of all threads, the ended ones included.
@@ -26,6 +32,12 @@ pub struct Truth {
     pub virtual_bytes: Option<u64>,
     /// Resident anonymous memory in bytes.
     pub anon_bytes: Option<u64>,
+    /// Resident pages of mapped files in bytes.
+    pub file_bytes: Option<u64>,
+    /// Resident pages of shared memory in bytes.
+    pub shmem_bytes: Option<u64>,
+    /// Swapped-out memory in bytes.
+    pub swap_bytes: Option<u64>,
     /// Resident memory of all kinds in bytes.
     pub resident_bytes: Option<u64>,
     /// Distinct descriptor tables: of each, a thread that has it and its open descriptors.
@@ -34,10 +46,74 @@ pub struct Truth {
     pub connections: BTreeSet<u64>,
 }
 
+/// Processes by pid.
+pub type Truths = BTreeMap<u32, Truth>;
+
 impl Truth {
     /// Open descriptors, each distinct table once.
     pub fn fds(&self) -> u64 {
         self.tables.iter().map(|&(_, fds)| fds).sum()
+    }
+
+    /// Reads what the folder of a process, or of a thread of it, says of its memory.
+    fn read_memory(&mut self, folder: &Path, page_bytes: u64) {
+        let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let pages: Option<u64> = text("statm").split(' ').next().and_then(|size| size.parse().ok());
+        self.virtual_bytes = pages.map(|pages| pages * page_bytes);
+        // The kernel walks every page for this file: it is exact.
+        let walked = text("smaps_rollup");
+        self.anon_bytes = kib(&walked, "Anonymous");
+        self.resident_bytes = kib(&walked, "Rss");
+        // This one tells the other kinds, by counters that many kernels do not add up whole: it counts where it agrees
+        // with the walk to the page.
+        let counted = text("status");
+        let kinds = ["RssAnon", "RssFile", "RssShmem", "VmSwap"].map(|kind| kib(&counted, kind));
+        if let [Some(anon), Some(file), Some(shmem), swap] = kinds
+            && (Some(anon), Some(anon + file + shmem)) == (self.anon_bytes, self.resident_bytes)
+        {
+            (self.file_bytes, self.shmem_bytes, self.swap_bytes) = (Some(file), Some(shmem), swap);
+        }
+    }
+}
+
+/// A size in bytes from a file of sizes.
+fn kib(text: &str, kind: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(kind)?.strip_prefix(':'))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
+
+/// What a file `stat` says.
+struct Stat {
+    comm: String,
+    state: char,
+    flags: u32,
+    started: u64,
+}
+
+/// The flag of a thread of the kernel (`PF_KTHREAD`).
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
+impl Stat {
+    fn read(folder: &Path) -> Option<Self> {
+        // A command's name may hold anything, and need not be UTF-8.
+        let bytes = fs::read(folder.join("stat")).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let (before, after) = text.rsplit_once(") ")?;
+        // The third field, which is the state, is the first of these.
+        let fields: Vec<&str> = after.split_whitespace().collect();
+        Some(Self {
+            comm: before.split_once('(')?.1.to_owned(),
+            state: fields.first()?.chars().next()?,
+            flags: fields.get(6)?.parse().ok()?,
+            started: fields.get(19)?.parse().ok()?,
+        })
+    }
+
+    fn has_exited(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
     }
 }
 
@@ -46,14 +122,7 @@ pub struct Reader {
     root: PathBuf,
     inspect: Inspect,
     page_bytes: u64,
-    /// Inode numbers of the connections of each network namespace that was met.
-    networks: HashMap<PathBuf, BTreeSet<u64>>,
 }
-
-/// States by the numbers of TCP, which UDP borrows.
-const ESTABLISHED: u8 = 1;
-const CLOSE: u8 = 7;
-const LISTEN: u8 = 10;
 
 impl Reader {
     /// A reader of the process file system at `root`.
@@ -62,164 +131,89 @@ impl Reader {
             root,
             inspect,
             page_bytes: rustix::param::page_size() as u64,
-            networks: HashMap::new(),
         }
     }
 
-    /// All processes that have memory of their own, and what they hold. Those that went meanwhile are missing.
-    pub fn read_all(&mut self) -> BTreeMap<u32, Truth> {
-        self.networks.clear();
-        let pids = numbers(&self.root);
-        pids.into_iter()
-            .filter_map(|pid| Some((pid, self.read(pid)?)))
-            .collect()
+    /// What processes hold: all that there are, or `wanted`. Threads of the kernel, zombies, and those that went
+    /// meanwhile are missing.
+    pub fn read(&self, wanted: Option<&BTreeSet<u32>>) -> Truths {
+        let mut namespaces = Namespaces::default();
+        let mut truths = Truths::new();
+        for pid in numbers(&self.root) {
+            let folder = self.root.join(pid.to_string());
+            namespaces.note(&folder);
+            if wanted.is_none_or(|wanted| wanted.contains(&pid))
+                && let Some(truth) = self.process(&folder, pid, &mut namespaces)
+            {
+                truths.insert(pid, truth);
+            }
+        }
+        // Until here they are all its sockets.
+        if truths.values().any(|truth| !truth.connections.is_empty()) {
+            let connections = namespaces.connections();
+            for truth in truths.values_mut() {
+                truth.connections.retain(|inode| connections.contains(inode));
+            }
+        }
+        truths
     }
 
-    /// What a process holds; `None` where there is none, or it is a thread of the kernel or a zombie.
-    pub fn read(&mut self, pid: u32) -> Option<Truth> {
-        let folder = self.root.join(pid.to_string());
-        let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
-        let statm = text("statm")?;
-        let virtual_pages: u64 = statm.split(' ').next()?.parse().ok()?;
-        let rollup = text("smaps_rollup").unwrap_or_default();
-        let kib = |kind: &str| {
-            let line = rollup
-                .lines()
-                .find_map(|line| line.strip_prefix(kind)?.strip_prefix(':'))?;
-            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
-        };
+    fn process(&self, folder: &Path, pid: u32, namespaces: &mut Namespaces) -> Option<Truth> {
+        let stat = Stat::read(folder)?;
+        if stat.flags & KERNEL_THREAD != 0 {
+            return None;
+        }
+        let leader_lives = !stat.has_exited();
         let mut truth = Truth {
+            comm: stat.comm,
+            started: stat.started,
             cpu_ns: (self.inspect.clock_ns)(pid).ok(),
-            virtual_bytes: Some(virtual_pages * self.page_bytes),
-            anon_bytes: kib("Anonymous").map(|kib| kib << 10),
-            resident_bytes: kib("Rss").map(|kib| kib << 10),
             ..Truth::default()
         };
-        for thread in numbers(&folder.join("task")) {
-            self.read_thread(&folder.join("task").join(thread.to_string()), thread, &mut truth);
+        if leader_lives {
+            truth.read_memory(folder, self.page_bytes);
         }
-        // Threads of the kernel have no memory; those of a process whose leader has exited are listed under another.
-        (truth.threads > 0 && (virtual_pages > 0 || !truth.tables.is_empty())).then_some(truth)
+        let threads = folder.join("task");
+        for thread in numbers(&threads) {
+            let folder = threads.join(thread.to_string());
+            if Stat::read(&folder).is_none_or(|stat| stat.has_exited()) {
+                continue;
+            }
+            if !leader_lives && truth.threads == 0 {
+                // A leader that has exited has no memory any more; its threads do.
+                truth.read_memory(&folder, self.page_bytes);
+            }
+            truth.threads += 1;
+            self.read_table(&folder, thread, &mut truth, namespaces);
+        }
+        (truth.threads > 0).then_some(truth)
     }
 
-    fn read_thread(&mut self, folder: &std::path::Path, thread: u32, truth: &mut Truth) {
-        let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
-        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-        if matches!(state, None | Some('Z' | 'X')) {
-            return;
-        }
-        truth.threads += 1;
-        let shares = |&(other, _): &(u32, u64)| (self.inspect.share_descriptors)(thread, other).unwrap_or(false);
+    /// Reads a thread's descriptors, where no other thread shares them.
+    fn read_table(&self, folder: &Path, thread: u32, truth: &mut Truth, namespaces: &mut Namespaces) {
+        // Where the kernel cannot say (it may be built without kcmp), threads share their table, as they do as a rule.
+        let shares = |&(other, _): &(u32, u64)| (self.inspect.share_descriptors)(thread, other).unwrap_or(true);
         if truth.tables.iter().any(shares) {
             return;
         }
         let descriptors = numbers(&folder.join("fd"));
-        let inodes: BTreeSet<u64> = descriptors
-            .iter()
-            .filter_map(|fd| socket_inode(&folder.join("fd").join(fd.to_string())))
-            .collect();
-        truth.tables.push((thread, descriptors.len() as u64));
-        if !inodes.is_empty() {
-            let connections = self.connections(folder);
-            truth.connections.extend(inodes.intersection(connections));
+        let descriptor = |fd: &u32| sockets::inode(&folder.join("fd").join(fd.to_string()));
+        let before = truth.connections.len();
+        truth.connections.extend(descriptors.iter().filter_map(descriptor));
+        if truth.connections.len() > before {
+            namespaces.note(folder);
         }
-    }
-
-    /// The connections of a thread's network namespace.
-    fn connections(&mut self, folder: &std::path::Path) -> &BTreeSet<u64> {
-        let namespace = fs::read_link(folder.join("ns/net")).unwrap_or_default();
-        self.networks.entry(namespace).or_insert_with(|| {
-            let mut inodes = BTreeSet::new();
-            for table in ["tcp", "tcp6"] {
-                inodes.extend(sockets(&folder.join("net").join(table), |state| {
-                    state != CLOSE && state != LISTEN
-                }));
-            }
-            for table in ["udp", "udp6"] {
-                inodes.extend(sockets(&folder.join("net").join(table), |state| state == ESTABLISHED));
-            }
-            inodes
-        })
+        truth.tables.push((thread, descriptors.len() as u64));
     }
 }
 
 /// The entries of a folder that are numbers; none where it is gone.
-fn numbers(folder: &std::path::Path) -> Vec<u32> {
+fn numbers(folder: &Path) -> Vec<u32> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect()
 }
 
-/// The inode number of the socket behind a descriptor, if it is one.
-fn socket_inode(descriptor: &std::path::Path) -> Option<u64> {
-    let link = fs::read_link(descriptor).ok()?;
-    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
-/// The inode numbers in one of the kernel's socket tables, of the states that count.
-fn sockets(table: &std::path::Path, counts: impl Fn(u8) -> bool) -> Vec<u64> {
-    // A kernel without IPv6 has no such tables, and no such sockets.
-    let text = fs::read_to_string(table).unwrap_or_default();
-    let entry = |line: &str| {
-        // Slot, local, remote, state, queues, timer, retransmits, user, timeout, inode.
-        let mut fields = line.split_whitespace();
-        let state = u8::from_str_radix(fields.nth(3)?, 16).ok()?;
-        let inode = fields.nth(5)?.parse().ok()?;
-        // Sockets that no process holds any more have no inode.
-        (counts(state) && inode != 0).then_some(inode)
-    };
-    text.lines().skip(1).filter_map(entry).collect()
-}
-
 #[cfg(test)]
-mod tests {
-    //! A folder that looks like `/proc`.
-    use super::*;
-
-    const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-                       0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 100 1\n   \
-                       1: 0100007F:0CEA 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 101 1\n   \
-                       2: 0100007F:0CEA 0100007F:9C41 06 00000000:00000000 00:00000000 00000000     0        0 0 1\n";
-
-    #[test]
-    fn a_process_is_read_with_its_tables_and_connections() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let process = folder.path().join("5");
-        for thread in ["5", "6"] {
-            let task = process.join("task").join(thread);
-            fs::create_dir_all(task.join("fd")).unwrap();
-            fs::create_dir_all(task.join("net")).unwrap();
-            fs::write(task.join("stat"), format!("{thread} (a) b) S 1")).unwrap();
-            fs::write(task.join("net/tcp"), TCP).unwrap();
-            for (fd, target) in [("0", "/dev/null"), ("3", "socket:[100]"), ("4", "socket:[101]")] {
-                std::os::unix::fs::symlink(target, task.join("fd").join(fd)).unwrap();
-            }
-        }
-        fs::write(process.join("statm"), "10 5 3 1 0 2 0\n").unwrap();
-        fs::write(process.join("smaps_rollup"), "Rss:   20 kB\nAnonymous:  8 kB\n").unwrap();
-        let inspect = Inspect {
-            clock_ns: |_| Ok(7),
-            share_descriptors: |_, _| Ok(true),
-        };
-        let truth = Reader::new(folder.path().to_owned(), inspect).read(5).unwrap();
-        assert_eq!((truth.threads, truth.fds(), truth.cpu_ns), (2, 3, Some(7)));
-        assert_eq!(
-            truth.connections,
-            BTreeSet::from([101]),
-            "one listens, one has no owner"
-        );
-        assert_eq!(
-            (truth.anon_bytes, truth.resident_bytes),
-            (Some(8 << 10), Some(20 << 10))
-        );
-
-        let apart = Inspect {
-            share_descriptors: |_, _| Ok(false),
-            ..inspect
-        };
-        let truth = Reader::new(folder.path().to_owned(), apart).read(5).unwrap();
-        assert_eq!(truth.fds(), 6, "each of two tables");
-        assert_eq!(Reader::new(folder.path().to_owned(), apart).read(7), None);
-    }
-}
+mod tests;

@@ -1,19 +1,29 @@
 //! `resmgr audit`: asks the agent for all its numbers, and reads the kernel's own files before and after.
 
-use std::{collections::BTreeMap, path::Path, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 
 use super::{Failure, failure::Code, output};
 use crate::{
-    audit::{Audit, Inspect, Quantity, Reader, Shown, compare},
-    export::{Align, Column, Table, bytes, duration},
+    audit::{Audit, Inspect, Look, Quantity, Reader, Round, Shown, Subject, Truths},
+    export::{Align, Column, Table, count},
     kernel::{process_clock_ns, share_descriptors},
-    protocol::{Client, ProcessSelection, ProcessStatus, SortKey, StatusParams, StatusReport},
+    protocol::{Client, ProcessSelection, ProcessStatus, SortKey, StatusParams, StatusReport, ToolStatus},
 };
 
 /// Offenders that are shown for each quantity.
 const SHOWN: usize = 5;
+
+/// How often a number that is beyond its bound is looked at before it is called wrong.
+const LOOKS: u32 = 8;
+
+/// Time before the second look; it doubles with each, so that none keeps step with what it looks at.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
 /// Flags of `resmgr audit`.
 #[derive(Debug, Args)]
@@ -21,6 +31,12 @@ pub(super) struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// How often to compare everything.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Compare one process alone.
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
 }
 
 /// Audits, and shows what was found; fails where a number is beyond its bound.
@@ -29,24 +45,8 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
         let error = anyhow::anyhow!("only root may look into every process: run it with sudo");
         return Err(Failure::new(Code::NotPermitted, error));
     }
-    let inspect = Inspect {
-        clock_ns: process_clock_ns,
-        share_descriptors,
-    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut client = runtime.block_on(Client::connect(socket))?;
-    let began = Instant::now();
-    let mut reader = Reader::new("/proc".into(), inspect);
-    let before = reader.read_all();
-    let report = runtime.block_on(client.status(StatusParams {
-        processes: ProcessSelection::All,
-        sort: SortKey::Pid,
-        fresh: true,
-        ..StatusParams::default()
-    }))?;
-    let after = reader.read_all();
-    let mut audit = compare(&shown(&report), &before, &after, share_descriptors);
-    audit.seconds = began.elapsed().as_secs_f64();
+    let audit = runtime.block_on(audit(arguments, socket))?;
     let lines = if arguments.json {
         vec![serde_json::to_string(&audit).map_err(|error| Failure::new(Code::Failed, error))?]
     } else {
@@ -56,13 +56,99 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     if audit.ok {
         return Ok(());
     }
-    let beyond: usize = audit.quantities.iter().map(|compared| compared.beyond.len()).sum();
-    let error = anyhow::anyhow!("{beyond} numbers are beyond their bounds");
+    let error = match audit.beyond() {
+        1 => anyhow::anyhow!("one number is beyond its bound"),
+        beyond => anyhow::anyhow!("{beyond} numbers are beyond their bounds"),
+    };
     Err(Failure::new(Code::Failed, error))
 }
 
-/// What a report shows, by process and by tool; but for this process, which does the asking, and the agent, which holds
-/// one descriptor more while it sweeps.
+async fn audit(arguments: &Arguments, socket: &Path) -> Result<Audit, Failure> {
+    let inspect = Inspect {
+        clock_ns: process_clock_ns,
+        share_descriptors,
+    };
+    let mut auditor = Auditor {
+        client: Client::connect(socket).await?,
+        reader: Reader::new("/proc".into(), inspect),
+        only: arguments.pid,
+    };
+    let began = Instant::now();
+    let mut audit = Audit::default();
+    for _ in 0..arguments.rounds {
+        let mut round = Round::begin(auditor.look(None).await?.as_look());
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..LOOKS {
+            let doubted = round.doubted_pids();
+            if doubted.is_empty() {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            round.look_again(auditor.look(Some(doubted)).await?.as_look());
+        }
+        round.finish(&mut audit);
+    }
+    audit.seconds = began.elapsed().as_secs_f64();
+    if let (Some(pid), 0) = (arguments.pid, audit.processes) {
+        let error = anyhow::anyhow!("there is no process {pid} to compare, or it went meanwhile");
+        return Err(Failure::new(Code::Failed, error));
+    }
+    Ok(audit)
+}
+
+/// Reads and asks.
+struct Auditor {
+    client: Client,
+    reader: Reader,
+    only: Option<u32>,
+}
+
+/// What was shown, with the truth before and after.
+struct Looked {
+    before: Truths,
+    shown: Vec<Shown>,
+    after: Truths,
+}
+
+impl Looked {
+    fn as_look(&self) -> Look<'_> {
+        Look {
+            shown: &self.shown,
+            before: &self.before,
+            after: &self.after,
+            share_descriptors,
+        }
+    }
+}
+
+impl Auditor {
+    /// Reads, asks, and reads again; of all processes, or of some.
+    async fn look(&mut self, wanted: Option<BTreeSet<u32>>) -> Result<Looked, Failure> {
+        let wanted = wanted.or_else(|| self.only.map(|pid| BTreeSet::from([pid])));
+        let mut before = self.reader.read(wanted.as_ref());
+        let params = StatusParams {
+            processes: ProcessSelection::All,
+            sort: SortKey::Pid,
+            fresh: true,
+            ..StatusParams::default()
+        };
+        let report = self.client.status(params).await?;
+        let mut after = self.reader.read(wanted.as_ref());
+        // This process, which does the asking, and the agent, which holds one descriptor more while it sweeps.
+        for asking in [std::process::id(), report.agent.pid] {
+            before.remove(&asking);
+            after.remove(&asking);
+        }
+        let mut shown = shown(&report);
+        if let Some(only) = self.only {
+            shown.retain(|shown| shown.subject == Subject::Process(only));
+        }
+        Ok(Looked { before, shown, after })
+    }
+}
+
+/// What a report shows, by process and by tool; but for those that ask and answer.
 fn shown(report: &StatusReport) -> Vec<Shown> {
     let processes = report.processes.as_deref().unwrap_or_default();
     let is_asking = |pid| pid == std::process::id() || pid == report.agent.pid;
@@ -71,21 +157,15 @@ fn shown(report: &StatusReport) -> Vec<Shown> {
     for tool in report.tools.iter().filter(|tool| tool.ended_s.is_none()) {
         let is_its = |process: &&ProcessStatus| process.tool_instance == Some(tool.instance);
         let members = processes.iter().filter(is_its).filter(is_compared);
-        shown.push(Shown {
-            name: format!("tool {} ({})", tool.name, tool.instance),
-            pids: members.map(|process| process.pid).collect(),
-            values: BTreeMap::from([
-                (Quantity::ToolFds, tool.usage.file_handles.len() as u64),
-                (Quantity::ToolConnections, tool.usage.network_connections.len() as u64),
-                (Quantity::ToolCpuTimeNs, tool.cpu_time_ns),
-            ]),
-        });
+        let members: Vec<&ProcessStatus> = members.collect();
+        shown.push(of_tool(tool, &members));
     }
     shown
 }
 
 fn of_process(process: &ProcessStatus) -> Shown {
     let mut values = BTreeMap::from([
+        (Quantity::Processes, 1),
         (Quantity::Fds, process.open_fds),
         (Quantity::Connections, process.connections),
         (Quantity::CpuTimeNs, process.cpu_time_ns),
@@ -96,12 +176,34 @@ fn of_process(process: &ProcessStatus) -> Shown {
         let resident = memory.anon_bytes + memory.file_bytes + memory.shmem_bytes;
         values.extend([
             (Quantity::AnonBytes, memory.anon_bytes),
+            (Quantity::FileBytes, memory.file_bytes),
+            (Quantity::ShmemBytes, memory.shmem_bytes),
+            (Quantity::SwapBytes, memory.swap_bytes),
             (Quantity::ResidentBytes, resident),
         ]);
     }
     Shown {
+        subject: Subject::Process(process.pid),
         name: process.comm.clone(),
         pids: vec![process.pid],
+        values,
+    }
+}
+
+fn of_tool(tool: &ToolStatus, members: &[&ProcessStatus]) -> Shown {
+    let mut values = BTreeMap::from([
+        (Quantity::ToolFds, tool.usage.file_handles.len() as u64),
+        (Quantity::ToolConnections, tool.usage.network_connections.len() as u64),
+        (Quantity::ToolCpuTimeNs, tool.cpu_time_ns),
+        (Quantity::ToolThreads, tool.threads),
+    ]);
+    if let Some(memory) = tool.usage.memory {
+        values.insert(Quantity::ToolAnonBytes, memory.anon_bytes);
+    }
+    Shown {
+        subject: Subject::Tool(tool.instance),
+        name: format!("tool {} ({})", tool.name, tool.instance),
+        pids: members.iter().map(|process| process.pid).collect(),
         values,
     }
 }
@@ -116,11 +218,11 @@ fn render(audit: &Audit) -> Vec<String> {
         column("LARGEST", Align::Right),
         column("MEAN", Align::Right),
         column("CHANGING", Align::Right),
-        column("BOUND", Align::Right),
+        column("SLACK", Align::Right),
+        column("SETTLED", Align::Right),
         column("BEYOND", Align::Right),
     ]);
     for compared in &audit.quantities {
-        let unit = |value: u64| in_unit(compared.quantity, value);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -129,13 +231,14 @@ fn render(audit: &Audit) -> Vec<String> {
         let mean = compared.mean.ceil() as u64;
         table.row(vec![
             name(compared.quantity),
-            compared.compared.to_string(),
-            compared.quiet.to_string(),
-            compared.equal.to_string(),
-            unit(compared.largest),
-            unit(mean),
-            unit(compared.largest_changing),
-            unit(compared.slack),
+            count(compared.compared),
+            count(compared.quiet),
+            count(compared.equal),
+            count(compared.largest),
+            count(mean),
+            count(compared.largest_changing),
+            count(compared.slack),
+            count(compared.settled),
             compared.beyond.len().to_string(),
         ]);
     }
@@ -143,37 +246,29 @@ fn render(audit: &Audit) -> Vec<String> {
     lines.push(String::new());
     for compared in &audit.quantities {
         for beyond in compared.beyond.iter().take(SHOWN) {
-            let unit = |value: u64| in_unit(compared.quantity, value);
             lines.push(format!(
-                "{} of {} {}: {} is shown; it was {} before and {} after",
+                "{} of {} {}: {} is shown; it was {} before and {} after, at look {}",
                 name(compared.quantity),
                 beyond.name,
                 beyond.pid,
-                unit(beyond.shown),
-                unit(beyond.before),
-                unit(beyond.after),
+                count(beyond.shown),
+                count(beyond.before),
+                count(beyond.after),
+                beyond.looks,
             ));
         }
     }
+    let unconfirmed: u64 = audit.quantities.iter().map(|compared| compared.unconfirmed).sum();
     lines.push(format!(
-        "{} processes and {} tools compared in {:.1} s; {} came or went meanwhile",
-        audit.processes, audit.tools, audit.seconds, audit.left_out
+        "{} processes and {} tools compared in {:.2} s, {} rounds; {} came or went meanwhile; {} numbers were not confirmed",
+        audit.processes, audit.tools, audit.seconds, audit.rounds, audit.left_out, unconfirmed
     ));
     lines
 }
 
-fn in_unit(quantity: Quantity, value: u64) -> String {
-    match quantity {
-        Quantity::AnonBytes | Quantity::ResidentBytes | Quantity::VirtualBytes => bytes(value),
-        Quantity::CpuTimeNs | Quantity::ToolCpuTimeNs => duration(std::time::Duration::from_nanos(value)),
-        _ => value.to_string(),
-    }
-}
-
+/// A quantity's name, its unit last.
 fn name(quantity: Quantity) -> String {
     let name = serde_json::to_value(quantity).ok();
     let name = name.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
-    name.trim_end_matches("_ns")
-        .trim_end_matches("_bytes")
-        .replace('_', " ")
+    name.replace('_', " ")
 }

@@ -9,7 +9,7 @@ use std::{
     io,
 };
 
-use super::{Audit, Beyond, Quantity, Truth, Truths};
+use super::{Audit, Beyond, Guarded, Quantity, Truth, Truths};
 
 /// Whose number it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +69,22 @@ impl Look<'_> {
                 });
             }
         }
+        for guarded in self.guarded() {
+            met.remove(&Subject::Process(guarded.pid));
+        }
         met
+    }
+
+    /// The processes that nobody may look into: there is nothing to compare with.
+    fn guarded(&self) -> Vec<Guarded> {
+        let guarded = self.before.iter().filter(|(_, truth)| truth.is_guarded);
+        let is_shown = |pid| self.shown.iter().any(|shown| shown.subject == Subject::Process(pid));
+        let report = |(&pid, truth): (&u32, &Truth)| Guarded {
+            pid,
+            name: truth.comm.clone(),
+            shown: is_shown(pid),
+        };
+        guarded.map(report).collect()
     }
 
     fn meet(&self, shown: &Shown) -> (Subject, Met) {
@@ -185,6 +200,7 @@ pub struct Round {
     /// The processes of each subject, as they were last shown.
     pids: BTreeMap<Subject, Vec<u32>>,
     left_out: u64,
+    guarded: Vec<Guarded>,
 }
 
 impl Round {
@@ -195,6 +211,7 @@ impl Round {
             doubted: BTreeSet::new(),
             pids: BTreeMap::new(),
             left_out: 0,
+            guarded: look.guarded(),
         };
         for (subject, met) in look.subjects() {
             round.left_out += u64::from(met.truth.is_none());
@@ -267,6 +284,11 @@ impl Round {
         audit.tools += tools;
         audit.processes += subjects.len() as u64 - tools;
         audit.left_out += self.left_out;
+        for guarded in self.guarded {
+            if !audit.guarded.iter().any(|known| known.pid == guarded.pid) {
+                audit.guarded.push(guarded);
+            }
+        }
         for ((subject, quantity), number) in self.numbers {
             let Some(compared) = audit.quantities.iter_mut().find(|c| c.quantity == quantity) else {
                 continue;

@@ -9,5 +9,5 @@ mod truth;
 
 pub use compare::{Look, Round, Shown, Subject};
 pub use quantity::Quantity;
-pub use report::{Audit, Beyond, Compared};
+pub use report::{Audit, Beyond, Compared, Guarded};
 pub use truth::{Inspect, Reader, Truth, Truths};

@@ -24,6 +24,17 @@ pub struct Beyond {
     pub looks: u32,
 }
 
+/// A process that could not be compared, because the kernel lets not even root look into it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guarded {
+    /// Process id.
+    pub pid: u32,
+    /// Command name.
+    pub name: String,
+    /// Whether the agent showed it.
+    pub shown: bool,
+}
+
 /// One quantity over all processes or tools.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Compared {
@@ -95,6 +106,8 @@ pub struct Audit {
     pub tools: u64,
     /// Processes and tools that came or went meanwhile, and were not.
     pub left_out: u64,
+    /// Processes that the kernel lets not even root look into.
+    pub guarded: Vec<Guarded>,
     /// Seconds that it took.
     pub seconds: f64,
     /// By quantity.
@@ -110,6 +123,7 @@ impl Default for Audit {
             processes: 0,
             tools: 0,
             left_out: 0,
+            guarded: Vec::new(),
             seconds: 0.0,
             quantities: Quantity::ALL.into_iter().map(Compared::none).collect(),
         }

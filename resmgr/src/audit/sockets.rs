@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -20,10 +20,10 @@ pub(super) struct Namespaces(BTreeMap<PathBuf, PathBuf>);
 
 impl Namespaces {
     /// Notes the namespace that a process or thread is in.
-    pub(super) fn note(&mut self, folder: &Path) {
-        if let Ok(namespace) = fs::read_link(folder.join("ns/net")) {
-            self.0.entry(namespace).or_insert_with(|| folder.to_owned());
-        }
+    pub(super) fn note(&mut self, folder: &Path) -> io::Result<()> {
+        let namespace = fs::read_link(folder.join("ns/net"))?;
+        self.0.entry(namespace).or_insert_with(|| folder.to_owned());
+        Ok(())
     }
 
     /// The inode numbers of all sockets in them that are connections.

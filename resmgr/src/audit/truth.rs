@@ -24,6 +24,8 @@ pub struct Truth {
     pub comm: String,
     /// When it started, by the kernel's own count: with the pid, its identity.
     pub started: u64,
+    /// Whether this kernel lets not even root look into it, as it may a machine's own control process.
+    pub is_guarded: bool,
     /// Threads that have not exited.
     pub threads: u64,
     /// CPU time in nanoseconds of all threads, the ended ones included.
@@ -141,10 +143,11 @@ impl Reader {
         let mut truths = Truths::new();
         for pid in numbers(&self.root) {
             let folder = self.root.join(pid.to_string());
-            namespaces.note(&folder);
+            let noted = namespaces.note(&folder);
             if wanted.is_none_or(|wanted| wanted.contains(&pid))
-                && let Some(truth) = self.process(&folder, pid, &mut namespaces)
+                && let Some(mut truth) = self.process(&folder, pid, &mut namespaces)
             {
+                truth.is_guarded = noted.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
                 truths.insert(pid, truth);
             }
         }
@@ -196,12 +199,14 @@ impl Reader {
         if truth.tables.iter().any(shares) {
             return;
         }
-        let descriptors = numbers(&folder.join("fd"));
-        let descriptor = |fd: &u32| sockets::inode(&folder.join("fd").join(fd.to_string()));
+        let place = folder.join("fd");
+        let descriptors = numbers(&place);
+        let descriptor = |fd: &u32| sockets::inode(&place.join(fd.to_string()));
         let before = truth.connections.len();
         truth.connections.extend(descriptors.iter().filter_map(descriptor));
         if truth.connections.len() > before {
-            namespaces.note(folder);
+            // Where it cannot be told, the process's own is noted already.
+            let _ = namespaces.note(folder);
         }
         truth.tables.push((thread, descriptors.len() as u64));
     }

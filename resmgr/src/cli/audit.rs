@@ -258,6 +258,14 @@ fn render(audit: &Audit) -> Vec<String> {
             ));
         }
     }
+    for guarded in &audit.guarded {
+        lines.push(format!(
+            "{} {} is guarded by this kernel, even from root, and was not compared; the agent {} it",
+            guarded.name,
+            guarded.pid,
+            if guarded.shown { "shows" } else { "does not show" },
+        ));
+    }
     let unconfirmed: u64 = audit.quantities.iter().map(|compared| compared.unconfirmed).sum();
     lines.push(format!(
         "{} processes and {} tools compared in {:.2} s, {} rounds; {} came or went meanwhile; {} numbers were not confirmed",

@@ -177,6 +177,17 @@ fn a_process_that_is_shown_but_not_there_is_found() {
 }
 
 #[test]
+fn who_may_not_be_looked_into_is_named_and_not_judged() {
+    let mut guarded = truth(0, 0);
+    guarded.get_mut(&5).unwrap().is_guarded = true;
+    for (shown, is_shown) in [(Vec::new(), false), (shown(Quantity::Fds, 3), true)] {
+        let audit = judge(&shown, &guarded, &guarded, 1);
+        assert_eq!((audit.ok, audit.processes), (true, 0));
+        assert_eq!((audit.guarded[0].pid, audit.guarded[0].shown), (5, is_shown));
+    }
+}
+
+#[test]
 fn a_tool_is_the_sum_of_its_processes_each_table_once() {
     let mut both = truth(3, 10);
     let mut second = both[&5].clone();

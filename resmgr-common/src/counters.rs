@@ -30,14 +30,6 @@ pub struct ProcessCounters {
     pub connections_failed: u64,
     /// Connections open now.
     pub connections_open: i64,
-    /// Time of the last switch away from a CPU, on the run queue's clock (nanoseconds).
-    pub last_cpu_ns: u64,
-    /// Time of the last mmap, munmap, mremap or brk, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub last_memory_ns: u64,
-    /// Time of the last call that opened or closed a descriptor, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub last_fds_ns: u64,
-    /// Time of the last connect, accept or end of a connection, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub last_connections_ns: u64,
     /// Threads that have not been switched away from for the last time.
     pub threads: i64,
     /// The sweep that began this entry, 0 where a fork did: its other threads' CPU time is added as the sweep meets them.
@@ -53,7 +45,7 @@ pub struct ProcessCounters {
     /// Named padding.
     pub _pad: u32,
 }
-wire!(ProcessCounters, 160);
+wire!(ProcessCounters, 128);
 
 /// Which generation of programs counts: the value of the map `ACTIVE`.
 #[repr(C)]
@@ -129,8 +121,8 @@ pub struct Pending {
     pub thread: u64,
     /// The descriptor.
     pub fd: u32,
-    /// Named padding.
-    pub _pad: u32,
+    /// 1 where a handshake of TCP has begun: its states tell the rest.
+    pub begun: u32,
 }
 wire!(Pending, 16);
 

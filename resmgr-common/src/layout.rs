@@ -159,9 +159,15 @@ layout! {
     sock_v6_daddr,
     /// `sock.__sk_common.skc_v6_rcv_saddr` (0 where the kernel has no IPv6)
     sock_v6_rcv_saddr,
+    /// `sock.sk_socket`
+    sock_socket,
+    /// `socket.file`
+    socket_file,
+    /// 1 where `bpf_get_current_task_btf` is there (since Linux 5.11), else 0
+    typed_current,
     /// Bytes of a page, as a power of two
     page_shift,
     /// Possible CPUs
     cpus,
 }
-wire!(Layout, 65 * 4);
+wire!(Layout, 68 * 4);

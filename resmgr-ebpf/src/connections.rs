@@ -10,8 +10,8 @@ use resmgr_common::{HookIndex, Loss, Owner, PENDING_SLOTS, ProcessCounters, Tool
 
 use crate::{
     descriptors::{argument, own_counters, own_tgid, result},
-    kernel::{CLOSE, ESTABLISHED, SYN_SENT, Socket, Table, Transport, now_ns},
-    maps::{PENDING, SOCKETS, add, add_signed, counters_of, is_active, lost, remember_socket},
+    kernel::{CLOSE, ESTABLISHED, SYN_SENT, Socket, Table, Transport, TypedSocket},
+    maps::{PENDING, SOCKETS, add, add_signed, counters_of, is_active, lost, may_have_counters, remember_socket},
     tools::Tool,
 };
 
@@ -44,7 +44,6 @@ fn count(counters: *mut ProcessCounters, outcome: Outcome, n: u64) {
             },
             n,
         );
-        (*counters).last_connections_ns = now_ns();
         if let Some(tool) = Tool::of(counters) {
             let sums: *mut ToolCounters = tool.sums();
             add(
@@ -59,9 +58,9 @@ fn count(counters: *mut ProcessCounters, outcome: Outcome, n: u64) {
     }
 }
 
-/// Counts a connection as open, unless it is counted already.
+/// Counts a connection as open; false where it is counted already.
 #[inline(always)]
-pub fn opened(counters: *mut ProcessCounters, tgid: u32, sock: u64, connecting: bool) {
+pub fn opened(counters: *mut ProcessCounters, tgid: u32, sock: u64, connecting: bool) -> bool {
     // SAFETY: as in `count`.
     unsafe {
         let owner = Owner {
@@ -70,13 +69,15 @@ pub fn opened(counters: *mut ProcessCounters, tgid: u32, sock: u64, connecting: 
             connecting: u32::from(connecting),
             _pad: 0,
         };
-        if remember_socket(sock, owner) {
-            add_signed(&raw mut (*counters).connections_open, 1);
-            if let Some(tool) = Tool::at(owner.tool) {
-                tool.change(ToolResource::Connections, 1, tgid);
-            }
+        if !remember_socket(sock, owner) {
+            return false;
+        }
+        add_signed(&raw mut (*counters).connections_open, 1);
+        if let Some(tool) = Tool::at(owner.tool) {
+            tool.change(ToolResource::Connections, 1, tgid);
         }
     }
+    true
 }
 
 /// The slot of a thread's connect. A thread with the same lowest bits may take it over, which is seen and counted.
@@ -89,7 +90,8 @@ fn pending(thread: u64) -> Option<*mut resmgr_common::Pending> {
 #[tracepoint]
 pub fn connect_entered(ctx: TracePointContext) -> u32 {
     let thread = bpf_get_current_pid_tgid();
-    if own_counters(HookIndex::Connecting).is_some()
+    if is_active(HookIndex::Connecting)
+        && may_have_counters(own_tgid())
         && let Some(pending) = pending(thread)
     {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
@@ -98,19 +100,20 @@ pub fn connect_entered(ctx: TracePointContext) -> u32 {
                 lost(Loss::PendingFull);
             }
             (*pending).fd = argument(&ctx, 0) as u32;
+            (*pending).begun = 0;
             (*pending).thread = thread;
         }
     }
     0
 }
 
-/// On the exit of connect.
+/// On the exit of connect. What its handshake's states do not tell: UDP, and what fails before there is a handshake.
 #[tracepoint]
 pub fn connect_left(ctx: TracePointContext) -> u32 {
     let thread = bpf_get_current_pid_tgid();
-    let Some(counters) = own_counters(HookIndex::Connected) else {
+    if !is_active(HookIndex::Connected) || !may_have_counters(own_tgid()) {
         return 0;
-    };
+    }
     let Some(pending) = pending(thread) else {
         return 0;
     };
@@ -120,11 +123,16 @@ pub fn connect_left(ctx: TracePointContext) -> u32 {
             return 0;
         }
         (*pending).thread = 0;
+        if (*pending).begun != 0 {
+            return 0;
+        }
         (*pending).fd
     };
+    let Some(counters) = counters_of(own_tgid()) else {
+        return 0;
+    };
     let result = result(&ctx);
-    if result != EBADF
-        && result != ENOTSOCK
+    if !matches!(result, EBADF | ENOTSOCK | EALREADY | EISCONN)
         && let Some(file) = Table::of_current().file(fd)
     {
         // Only a socket can be connected.
@@ -139,13 +147,9 @@ pub fn connect_left(ctx: TracePointContext) -> u32 {
 /// Counts what a connect came to.
 #[inline(always)]
 fn connected(counters: *mut ProcessCounters, socket: Socket, transport: Transport, state: u8, result: i64) {
-    match result {
-        0 | EINPROGRESS | EINTR | ERESTARTSYS => {}
-        EALREADY | EISCONN => return,
-        _ => {
-            count(counters, Outcome::Failed, 1);
-            return;
-        }
+    if !matches!(result, 0 | EINPROGRESS | EINTR | ERESTARTSYS) {
+        count(counters, Outcome::Failed, 1);
+        return;
     }
     if state == CLOSE {
         // UDP that was disconnected by AF_UNSPEC, or TCP that failed while the call was under way.
@@ -156,9 +160,11 @@ fn connected(counters: *mut ProcessCounters, socket: Socket, transport: Transpor
         }
         return;
     }
+    // A handshake that began before it was watched.
     let connecting = state == SYN_SENT;
-    opened(counters, own_tgid(), socket.address(), connecting);
-    count(counters, Outcome::Made, u64::from(!connecting));
+    if opened(counters, own_tgid(), socket.address(), connecting) && !connecting {
+        count(counters, Outcome::Made, 1);
+    }
 }
 
 /// On the exits of accept and accept4.
@@ -179,20 +185,23 @@ pub fn accepted(ctx: TracePointContext) -> u32 {
     0
 }
 
-/// `inet_sock_set_state(sk, oldstate, newstate)`: a handshake's outcome, and the end of a connection.
+/// `inet_sock_set_state(sk, oldstate, newstate)`: a handshake's beginning and outcome, and the end of a connection.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
-    if !is_active(HookIndex::State) {
-        return 0;
-    }
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
-    let closed = new == i32::from(CLOSE);
+    let begun = old == i32::from(CLOSE) && new == i32::from(SYN_SENT);
     let established = old == i32::from(SYN_SENT) && new == i32::from(ESTABLISHED);
-    if !closed && !established {
+    let closed = new == i32::from(CLOSE);
+    // Most changes are none of these: they cost least where they are told apart first.
+    if !(begun || established || closed) || !is_active(HookIndex::State) {
         return 0;
     }
     let sock: *const u8 = ctx.arg(0);
+    if begun {
+        handshake_begun(TypedSocket::new(sock));
+        return 0;
+    }
     let Some(owner) = SOCKETS.get_ptr_mut(sock as u64) else {
         return 0;
     };
@@ -208,6 +217,28 @@ pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
         forget(sock as u64);
     }
     0
+}
+
+/// TCP connects, in the thread that does: by connect, by a first sendto (fast open), or for `io_uring`.
+#[inline(always)]
+fn handshake_begun(sock: TypedSocket) {
+    let thread = bpf_get_current_pid_tgid();
+    let tgid = (thread >> 32) as u32;
+    let Some(counters) = counters_of(tgid) else {
+        return;
+    };
+    if !sock.is_tcp() || !sock.has_file() {
+        return;
+    }
+    opened(counters, tgid, sock.address(), true);
+    if let Some(pending) = pending(thread) {
+        // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
+        unsafe {
+            if (*pending).thread == thread {
+                (*pending).begun = 1;
+            }
+        }
+    }
 }
 
 /// On the release of a socket, whatever dropped the last reference to it.
@@ -234,7 +265,6 @@ fn forget(sock: u64) {
         // SAFETY: the verifier bounded this slot; the count is added to atomically.
         unsafe {
             add_signed(&raw mut (*counters).connections_open, -1);
-            (*counters).last_connections_ns = now_ns();
         }
     }
     if let Some(tool) = Tool::at(owner.tool) {

@@ -31,9 +31,8 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         && let Some(counters) = counters_of(tgid)
     {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded both slots. `running` is this CPU's own and the
-        // tracepoint runs with interrupts off; `cpu_ns` is added to atomically, `last_cpu_ns` is a single word.
+        // tracepoint runs with interrupts off; `cpu_ns` is added to atomically.
         unsafe {
-            let at_ns = prev.accounted_at_ns();
             let began_ns = if (*running).task == prev.address() {
                 (*running).runtime_ns
             } else if prev.is_fair() {
@@ -42,9 +41,8 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
                 runtime_ns
             };
             add(&raw mut (*counters).cpu_ns, runtime_ns - began_ns);
-            (*counters).last_cpu_ns = at_ns;
             if let Some(tool) = Tool::of(counters) {
-                tool.used_cpu(runtime_ns - began_ns, at_ns, tgid);
+                tool.used_cpu(runtime_ns - began_ns, prev.accounted_at_ns(), tgid);
             }
         }
         if prev.is_dead() {

@@ -7,7 +7,7 @@ use aya_ebpf::{EbpfContext as _, helpers::bpf_get_current_pid_tgid, macros::trac
 use resmgr_common::{HookIndex, ProcessCounters, ToolResource};
 
 use crate::{
-    kernel::{Table, now_ns},
+    kernel::Table,
     maps::{add, add_signed, counters_of, is_active},
     tools::Tool,
 };
@@ -50,8 +50,7 @@ fn count(opened: u64, closed: u64) {
     let Some(counters) = own_counters(HookIndex::Descriptors) else {
         return;
     };
-    // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; the counts are added to atomically, and of
-    // racing times either will do.
+    // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; the counts are added to atomically.
     unsafe {
         if opened > 0 {
             add(&raw mut (*counters).fds_opened, opened);
@@ -60,7 +59,6 @@ fn count(opened: u64, closed: u64) {
             add(&raw mut (*counters).fds_closed, closed);
         }
         add_signed(&raw mut (*counters).fds_open, opened as i64 - closed as i64);
-        (*counters).last_fds_ns = now_ns();
     }
     count_for_tool(counters, opened, closed, opened as i64 - closed as i64);
 }
@@ -158,7 +156,6 @@ fn recount(counters: *mut ProcessCounters) -> Option<i64> {
         let grown = open - (*counters).fds_open;
         if grown != 0 {
             (*counters).fds_open = open;
-            (*counters).last_fds_ns = now_ns();
         }
         Some(grown)
     }

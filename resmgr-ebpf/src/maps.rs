@@ -131,12 +131,20 @@ pub fn tracks_all() -> bool {
     unsafe { core::ptr::read_volatile(&raw const TRACK_ALL) != 0 }
 }
 
+/// Whether a process may have counters: false is certain, and costs next to nothing.
+#[inline(always)]
+pub fn may_have_counters(tgid: u32) -> bool {
+    match TRACKED.get_ptr(0) {
+        // SAFETY: the look-up returned Some, so the verifier bounded this slot; the index is masked to the buckets.
+        Some(tracked) => unsafe { (*tracked).processes[bucket(tgid)] != 0 },
+        None => false,
+    }
+}
+
 /// The counters of a process, where it has some.
 #[inline(always)]
 pub fn counters_of(tgid: u32) -> Option<*mut ProcessCounters> {
-    let tracked = TRACKED.get_ptr(0)?;
-    // SAFETY: the look-up returned Some, so the verifier bounded this slot; the index is masked to the buckets.
-    if unsafe { (*tracked).processes[bucket(tgid)] } == 0 {
+    if !may_have_counters(tgid) {
         return None;
     }
     COUNTERS.get_ptr_mut(tgid)

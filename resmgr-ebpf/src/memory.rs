@@ -8,7 +8,7 @@ use aya_ebpf::{
 use resmgr_common::{HookIndex, ToolResource};
 
 use crate::{
-    kernel::{Memory, now_ns},
+    kernel::Memory,
     maps::{add_signed, counters_of, is_active},
     tools::Tool,
 };
@@ -23,12 +23,7 @@ pub fn memory_changed(_ctx: TracePointContext) -> u32 {
     if let Some(counters) = counters_of(tgid) {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; a racing thread stores a total too.
         unsafe {
-            let memory = match (*counters).mm {
-                0 => Memory::of_current(),
-                own => Memory::at(own),
-            };
-            (*counters).virtual_bytes = memory.virtual_bytes();
-            (*counters).last_memory_ns = now_ns();
+            (*counters).virtual_bytes = Memory::virtual_bytes_of_current((*counters).mm);
         }
     }
     0

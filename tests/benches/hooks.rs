@@ -77,27 +77,34 @@ fn attach_empty() -> Ebpf {
     bpf
 }
 
-/// What each program cost a run, in nanoseconds, while `work` was done.
-fn measure(programs: &BTreeSet<u32>, work: impl FnOnce()) -> BTreeMap<String, (f64, u64)> {
+/// What each program cost in nanoseconds, and how often it ran, while `work` was done; added to what is there.
+fn measure(programs: &BTreeSet<u32>, costs: &mut Totals, work: impl FnOnce()) {
     let at_first = totals(programs);
     work();
-    #[expect(clippy::cast_precision_loss, reason = "nanoseconds a run")]
-    totals(programs)
-        .into_iter()
-        .filter_map(|(name, (ns, runs))| {
-            let (ns_before, runs_before) = at_first.get(&name).copied().unwrap_or_default();
-            let runs = runs - runs_before;
-            (runs > 0).then(|| (name, ((ns - ns_before) as f64 / runs as f64, runs)))
-        })
-        .collect()
+    for (name, (ns, runs)) in totals(programs) {
+        let (ns_before, runs_before) = at_first.get(&name).copied().unwrap_or_default();
+        let sum = costs.entry(name).or_default();
+        sum.0 += ns - ns_before;
+        sum.1 += runs - runs_before;
+    }
 }
 
-fn show(who: &str, what: &str, costs: &BTreeMap<String, (f64, u64)>, programs: &[(&str, &str)], most: f64) {
-    let short = |name: &str| name.chars().take(15).collect::<String>();
-    let of = |name: &str| costs.get(&short(name)).map_or(0.0, |&(ns, _)| ns);
-    let runs = costs.get(&short(programs[0].0)).map_or(0, |&(_, runs)| runs);
-    let cost: f64 = programs.iter().map(|(program, empty)| of(program) - of(empty)).sum();
-    println!("{who:<10} {what:<14} {cost:>6.0} ns   (aim {most:>3.0})   {runs} runs");
+/// Prints what programs cost together for each run of the first of them, less what empty ones cost.
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds a run")]
+fn show(who: &str, what: &str, costs: &Totals, programs: &[(&str, &str)], most: f64) {
+    let of = |name: &str| {
+        let short: String = name.chars().take(15).collect();
+        let (ns, runs) = costs.get(&short).copied().unwrap_or_default();
+        (ns as f64, runs as f64)
+    };
+    let net = |(program, empty): &(&str, &str)| {
+        let ((ns, runs), (empty_ns, empty_runs)) = (of(program), of(empty));
+        ns - runs * empty_ns / empty_runs.max(1.0)
+    };
+    let times = of(programs[0].0).1;
+    let cost = programs.iter().map(net).sum::<f64>() / times.max(1.0);
+    let hooks = programs.iter().map(|(program, _)| of(program).1).sum::<f64>() / times.max(1.0);
+    println!("{who:<10} {what:<14} {cost:>6.0} ns   (aim {most:>3.0})   {times} times, {hooks:.1} hooks each");
 }
 
 /// The workload on one CPU, in a tool or in none.
@@ -124,60 +131,36 @@ fn main() {
         let inside = (who == "in a tool").then_some(&agent);
         let mut workload = Workload::over(&mut on_one_cpu(inside));
         std::thread::sleep(Duration::from_millis(1500));
-        let costs = measure(&programs, || _ = workload.order(format!("ping-pong {CALLS}")));
-        show(
-            who,
-            "sched_switch",
-            &costs,
-            &[(names::SCHED_SWITCH, names::EMPTY_TYPED)],
-            limits[0],
-        );
-        let costs = measure(&programs, || _ = workload.order(format!("open-close {CALLS}")));
-        show(
-            who,
-            "open",
-            &costs,
-            &[(names::FD_OPENED, names::EMPTY_SYSCALL)],
-            limits[1],
-        );
-        show(
-            who,
-            "close",
-            &costs,
-            &[(names::FD_CLOSED, names::EMPTY_SYSCALL)],
-            limits[1],
-        );
-        let costs = measure(&programs, || _ = workload.order(format!("map-unmap {CALLS}")));
-        show(
-            who,
-            "mmap, munmap",
-            &costs,
-            &[(names::MEMORY_CHANGED, names::EMPTY_SYSCALL)],
-            limits[2],
-        );
-        let costs = measure(&programs, || _ = workload.order(format!("fault {CALLS}")));
-        show(
-            who,
-            "page fault",
-            &costs,
-            &[(names::MEMORY_COUNTED, names::EMPTY_TYPED)],
-            limits[1],
-        );
+        let typed = |name| (name, names::EMPTY_TYPED);
+        let syscall = |name| (name, names::EMPTY_SYSCALL);
+        for (what, order, program, most) in [
+            ("sched_switch", "ping-pong", typed(names::SCHED_SWITCH), limits[0]),
+            ("open", "open-close", syscall(names::FD_OPENED), limits[1]),
+            ("close", "open-close", syscall(names::FD_CLOSED), limits[1]),
+            ("mmap, munmap", "map-unmap", syscall(names::MEMORY_CHANGED), limits[2]),
+            ("page fault", "fault", typed(names::MEMORY_COUNTED), limits[1]),
+        ] {
+            let mut costs = Totals::new();
+            measure(&programs, &mut costs, || _ = workload.order(format!("{order} {CALLS}")));
+            show(who, what, &costs, &[program], most);
+        }
+        let mut costs = Totals::new();
         let mut listener = Workload::start();
         let address = listener.order("listen 127.0.0.1:0");
-        let costs = measure(&programs, || {
-            // Few at a time: a tool that crosses its lines tells of it, which is another cost.
-            for _ in 0..CONNECTS / 4 {
-                workload.order(format!("connect {address} 4"));
-                listener.order("accept 4");
-                workload.order("disconnect 4");
-                listener.order("disconnect 4");
-            }
-        });
-        let both = [
-            (names::CONNECT_ENTERED, names::EMPTY_SYSCALL),
-            (names::CONNECT_LEFT, names::EMPTY_SYSCALL),
+        // Few at a time: a tool that crosses its lines tells of it, which is another cost.
+        for _ in 0..CONNECTS / 4 {
+            measure(&programs, &mut costs, || {
+                _ = workload.order(format!("connect {address} 4"))
+            });
+            listener.order("accept 4");
+            workload.order("disconnect 4");
+            listener.order("disconnect 4");
+        }
+        let all = [
+            syscall(names::CONNECT_ENTERED),
+            syscall(names::CONNECT_LEFT),
+            typed(names::SOCKET_STATE),
         ];
-        show(who, "connect", &costs, &both, limits[3]);
+        show(who, "connect", &costs, &all, limits[3]);
     }
 }

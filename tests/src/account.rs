@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    fs,
+    fs, io,
     path::Path,
 };
 
+use libc::ESRCH;
 use rustix::process::Pid;
 
 use crate::raw::shares_table;
@@ -33,7 +34,18 @@ pub fn account_together(pids: &[u32]) -> Account {
     account(pids, &connections())
 }
 
+/// A thread that has done its last may be on the list a little longer: then everything is looked at again.
 fn account(pids: &[u32], connections: &HashSet<u64>) -> Account {
+    loop {
+        match try_account(pids, connections) {
+            Ok(account) => return account,
+            Err(error) if error.raw_os_error() == Some(ESRCH) => {}
+            Err(error) => panic!("kcmp: {error}"),
+        }
+    }
+}
+
+fn try_account(pids: &[u32], connections: &HashSet<u64>) -> io::Result<Account> {
     let mut account = Account::default();
     let mut seen: Vec<Pid> = Vec::new();
     let of_process = |&pid: &u32| {
@@ -43,8 +55,11 @@ fn account(pids: &[u32], connections: &HashSet<u64>) -> Account {
     };
     for (pid, thread) in pids.iter().flat_map(of_process) {
         let id = Pid::from_raw(thread.cast_signed()).expect("no thread has the number 0");
-        let shares = |&other: &Pid| shares_table(id, other).unwrap_or_else(|error| panic!("kcmp of {id:?}: {error}"));
-        if seen.iter().any(shares) {
+        let mut is_known = false;
+        for &other in &seen {
+            is_known |= shares_table(id, other)?;
+        }
+        if is_known {
             continue;
         }
         seen.push(id);
@@ -61,7 +76,7 @@ fn account(pids: &[u32], connections: &HashSet<u64>) -> Account {
         account.descriptors.extend(descriptors);
     }
     account.descriptors.sort_unstable();
-    account
+    Ok(account)
 }
 
 /// The entries of a folder that are numbers; none where it is gone, or is not for looking into.

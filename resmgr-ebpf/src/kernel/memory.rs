@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated;
 use resmgr_common::{RSS_KINDS, RssShape};
 
-use super::{load, offset, probe, window};
+use super::{current_task, follow, load, offset, probe, window};
 use crate::maps::{CPU_BASES, RUNNING, Words};
 
 /// An address space, by address.
@@ -22,9 +22,17 @@ impl Memory {
     /// The address space of the task that runs.
     #[inline(always)]
     pub fn of_current() -> Self {
-        // SAFETY: the helper has no precondition.
-        let task = unsafe { generated::bpf_get_current_task() };
-        Self::at(probe(task, offset!(task_mm)))
+        Self::at(follow(current_task(), offset!(task_mm)))
+    }
+
+    /// Virtual bytes of the address space of the task that runs; `known` is its address where it is known, else 0.
+    #[inline(always)]
+    pub fn virtual_bytes_of_current(known: u64) -> u64 {
+        if offset!(typed_current) == 0 && known != 0 {
+            return Self::at(known).virtual_bytes();
+        }
+        let pages: u64 = follow(Self::of_current().mm, offset!(mm_total_vm));
+        pages << offset!(page_shift)
     }
 
     /// The address, to compare; 0 where the task has none.

@@ -14,7 +14,7 @@ use resmgr_common::Layout;
 use crate::maps::{WORDS, Words};
 
 pub use memory::{Memory, learn_cpu_bases};
-pub use socket::{CLOSE, ESTABLISHED, File, SYN_SENT, Socket, Transport};
+pub use socket::{CLOSE, ESTABLISHED, File, SYN_SENT, Socket, Transport, TypedSocket};
 pub use table::Table;
 pub use task::Task;
 
@@ -57,6 +57,28 @@ fn probe<T: Copy>(base: u64, offset: u32) -> T {
 pub fn now_ns() -> u64 {
     // SAFETY: the helper has no precondition.
     unsafe { generated::bpf_ktime_get_ns() }
+}
+
+/// The task that runs, by address; the verifier knows its type where the kernel lets it.
+#[inline(always)]
+fn current_task() -> u64 {
+    if offset!(typed_current) == 0 {
+        // SAFETY: the helper has no precondition.
+        unsafe { generated::bpf_get_current_task() }
+    } else {
+        // SAFETY: as above.
+        unsafe { generated::bpf_get_current_task_btf() as u64 }
+    }
+}
+
+/// A field of what [`current_task`] leads to.
+#[inline(always)]
+fn follow<T: Copy>(base: u64, offset: u32) -> T {
+    if offset!(typed_current) == 0 {
+        probe(base, offset)
+    } else {
+        load(base as *const u8, offset)
+    }
 }
 
 /// Copies the path that an exec was given, from its `linux_binprm`.

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated;
 
-use super::{offset, probe};
+use super::{load, offset, probe};
 use crate::maps::FACTS;
 
 /// An open file, by address.
@@ -192,6 +192,38 @@ impl Socket {
         let [a, b, c, d]: [u8; 4] = probe(self.0, offset!(sock_daddr));
         (remote[0], remote[1], remote[2], remote[3]) = (a, b, c, d);
         (local, remote)
+    }
+}
+
+/// A socket, by a pointer that the verifier knows the type of.
+#[derive(Clone, Copy)]
+pub struct TypedSocket(*const u8);
+
+impl TypedSocket {
+    /// Wraps an argument of a BTF tracepoint.
+    #[inline(always)]
+    pub fn new(sock: *const u8) -> Self {
+        Self(sock)
+    }
+
+    /// The address, to compare.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// Whether it speaks TCP or MPTCP.
+    #[inline(always)]
+    pub fn is_tcp(self) -> bool {
+        matches!(load(self.0, offset!(sock_protocol)), IPPROTO_TCP | IPPROTO_MPTCP)
+    }
+
+    /// Whether there is a file for it: those that the kernel opens for itself (the subflows of MPTCP, too) have none.
+    #[inline(always)]
+    pub fn has_file(self) -> bool {
+        let socket: *const u8 = load(self.0, offset!(sock_socket));
+        let file: *const u8 = load(socket, offset!(socket_file));
+        !file.is_null()
     }
 }
 

@@ -1,8 +1,6 @@
 //! Descriptor tables: how many are open, and which of them are sockets.
 
-use aya_ebpf::helpers::generated;
-
-use super::{File, fill, offset, probe, socket::SocketOperations, window};
+use super::{File, current_task, fill, follow, offset, probe, socket::SocketOperations, window};
 use crate::maps::SocketFiles;
 
 /// Windows of 4,096 descriptors that a count visits at most: the verifier follows each step of the loop.
@@ -14,21 +12,37 @@ const WALK_WORDS: u32 = 8;
 #[derive(Clone, Copy)]
 pub struct Table {
     files: u64,
+    /// Whether it is the running task's, whose pointers may be typed.
+    is_current: bool,
 }
 
 impl Table {
     /// The table at an address.
     #[inline(always)]
     pub fn at(files: u64) -> Self {
-        Self { files }
+        Self {
+            files,
+            is_current: false,
+        }
     }
 
     /// The table of the task that runs.
     #[inline(always)]
     pub fn of_current() -> Self {
-        // SAFETY: the helper has no precondition.
-        let task = unsafe { generated::bpf_get_current_task() };
-        Self::at(probe(task, offset!(task_files)))
+        Self {
+            files: follow(current_task(), offset!(task_files)),
+            is_current: true,
+        }
+    }
+
+    /// A field of the table's, or of its `fdtable`.
+    #[inline(always)]
+    fn field<T: Copy>(self, base: u64, offset: u32) -> T {
+        if self.is_current {
+            follow(base, offset)
+        } else {
+            probe(base, offset)
+        }
     }
 
     /// The address, to compare; 0 where the task has none.
@@ -45,9 +59,9 @@ impl Table {
         if self.files == 0 {
             return None;
         }
-        let fdt: u64 = probe(self.files, offset!(files_fdt));
-        let words = probe::<u32>(fdt, offset!(fdtable_max_fds)) / 64;
-        let bitmap: u64 = probe(fdt, offset!(fdtable_open_fds));
+        let fdt: u64 = self.field(self.files, offset!(files_fdt));
+        let words = self.field::<u32>(fdt, offset!(fdtable_max_fds)) / 64;
+        let bitmap: u64 = self.field(fdt, offset!(fdtable_open_fds));
         if words == 1 {
             return Some(ones(probe(bitmap, 0)));
         }
@@ -78,9 +92,9 @@ impl Table {
         let (Some(operations), Some(window)) = (SocketOperations::known(), window()) else {
             return true;
         };
-        let fdt: u64 = probe(self.files, offset!(files_fdt));
-        let words = probe::<u32>(fdt, offset!(fdtable_max_fds)) / 64;
-        let array: u64 = probe(fdt, offset!(fdtable_fd));
+        let fdt: u64 = self.field(self.files, offset!(files_fdt));
+        let words = self.field::<u32>(fdt, offset!(fdtable_max_fds)) / 64;
+        let array: u64 = self.field(fdt, offset!(fdtable_fd));
         for chunk in 0..WALK_WORDS {
             if chunk >= words {
                 break;
@@ -103,8 +117,8 @@ impl Table {
     /// The file behind a descriptor that a call has just accepted: tables do not shrink, so it is inside.
     #[inline(always)]
     pub fn file(self, fd: u32) -> Option<File> {
-        let fdt: u64 = probe(self.files, offset!(files_fdt));
-        let array: u64 = probe(fdt, offset!(fdtable_fd));
+        let fdt: u64 = self.field(self.files, offset!(files_fdt));
+        let array: u64 = self.field(fdt, offset!(fdtable_fd));
         match probe(array + u64::from(fd) * 8, 0) {
             0 => None,
             file => Some(File::at(file)),

@@ -6,8 +6,8 @@ use resmgr_common::{CrossingRecord, EventKind, EventRecord, ImageRecord, Process
 
 use super::{tools::ToolMaps, wire};
 use crate::model::{
-    Comm, Crossing, Drained, EventCounts, EventTimes, ImageEvent, KernelEvent, ProcessEvent, ProcessEventKind,
-    ProcessId, Resource, ResourceStatus, ToolSlot,
+    Comm, Crossing, Drained, EventCounts, ImageEvent, KernelEvent, ProcessEvent, ProcessEventKind, ProcessId, Resource,
+    ResourceStatus, ToolSlot,
 };
 
 /// Takes at most `budget` records out of the ring.
@@ -128,11 +128,5 @@ pub(super) fn counts(counters: &ProcessCounters) -> EventCounts {
         connections_accepted: counters.connections_accepted,
         connections_failed: counters.connections_failed,
         connections_open: u64::try_from(counters.connections_open).unwrap_or(0),
-        last: EventTimes {
-            cpu_ns: counters.last_cpu_ns,
-            memory_ns: counters.last_memory_ns,
-            fds_ns: counters.last_fds_ns,
-            connections_ns: counters.last_connections_ns,
-        },
     }
 }

@@ -49,7 +49,7 @@ impl<'t, 'a> Struct<'t, 'a> {
 }
 
 /// Where the kernel of these types keeps what the programs read.
-pub(super) fn find(types: &Types<'_>, page_shift: u32, cpus: u32) -> Result<Layout, LayoutError> {
+pub(super) fn find(types: &Types<'_>, page_shift: u32, cpus: u32, typed_current: bool) -> Result<Layout, LayoutError> {
     let task = Struct::find(types, "task_struct")?;
     let signal = Struct::find(types, "signal_struct")?;
     let cred = Struct::find(types, "cred")?;
@@ -136,6 +136,9 @@ pub(super) fn find(types: &Types<'_>, page_shift: u32, cpus: u32) -> Result<Layo
         sock_rcv_saddr: sock.offset("__sk_common.skc_rcv_saddr")?,
         sock_v6_daddr: sock.optional("__sk_common.skc_v6_daddr").unwrap_or(0),
         sock_v6_rcv_saddr: sock.optional("__sk_common.skc_v6_rcv_saddr").unwrap_or(0),
+        sock_socket: sock.offset("sk_socket")?,
+        socket_file: socket.offset("file")?,
+        typed_current: typed_current.into(),
         page_shift,
         cpus,
     })

@@ -6,6 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::{
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported},
+};
+
 use super::{
     mounts,
     plan::{AttachPlan, HookKind},
@@ -32,6 +37,8 @@ pub struct HostFacts {
     pub page_bytes: u64,
     /// Possible CPUs.
     pub cpus: u32,
+    /// Whether programs may ask for the running task by a typed pointer.
+    pub typed_current: bool,
 }
 
 impl HostFacts {
@@ -57,6 +64,8 @@ impl HostFacts {
                 .collect(),
             page_bytes: rustix::param::page_size() as u64,
             cpus: possible_cpus(&fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default()),
+            typed_current: is_helper_supported(ProgramType::TracePoint, BpfHelper::BPF_FUNC_get_current_task_btf)
+                .unwrap_or(false),
         }
     }
 }

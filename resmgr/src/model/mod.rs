@@ -18,8 +18,7 @@ pub use host::{Drift, EndedTotals, HostTotals};
 pub use limits::{LimitRange, ResourceLimits, ToolLimits};
 pub use pattern::ResourcePattern;
 pub use process::{
-    AddressSpaceId, Comm, EventCounts, EventTimes, Memory, PROC_TICK_NS, ProcessId, ProcessSample, SocketId, Sweep,
-    TableId,
+    AddressSpaceId, Comm, EventCounts, Memory, PROC_TICK_NS, ProcessId, ProcessSample, SocketId, Sweep, TableId,
 };
 pub use source::{
     Capabilities, Drained, Joining, Losses, MapUse, MissingHook, ProgramCost, Source, SourceError, ToolAdjustment,

@@ -98,21 +98,6 @@ pub struct EventCounts {
     pub connections_failed: u64,
     /// Connections open now.
     pub connections_open: u64,
-    /// When the last event of each resource was.
-    pub last: EventTimes,
-}
-
-/// When the last event of each resource was; 0: never.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventTimes {
-    /// Switch away from a CPU, in nanoseconds of the run queue's clock.
-    pub cpu_ns: u64,
-    /// mmap, munmap, mremap or brk, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub memory_ns: u64,
-    /// Descriptor opened or closed, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub fds_ns: u64,
-    /// Connection made, accepted or ended, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub connections_ns: u64,
 }
 
 /// One process, as a sweep found it.

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn the_running_kernels_fields_are_found_and_differ() {
     let blob = std::fs::read("/sys/kernel/btf/vmlinux").expect("this machine's kernel has BTF");
-    let layout = find(&Types::parse(&blob).unwrap(), 12, 2).unwrap();
+    let layout = find(&Types::parse(&blob).unwrap(), 12, 2, true).unwrap();
     let task = [
         layout.task_pid,
         layout.task_tgid,
@@ -36,5 +36,8 @@ fn a_missing_struct_is_named() {
         blob
     };
     let types = Types::parse(&empty).unwrap();
-    assert_eq!(find(&types, 12, 2).unwrap_err(), LayoutError::NoStruct("task_struct"));
+    assert_eq!(
+        find(&types, 12, 2, true).unwrap_err(),
+        LayoutError::NoStruct("task_struct")
+    );
 }

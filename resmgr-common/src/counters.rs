@@ -75,16 +75,14 @@ pub enum HookIndex {
     Map = 4,
     /// Exits of calls that open or close descriptors.
     Descriptors = 5,
-    /// The entry of connect.
-    Connecting = 6,
     /// The exit of connect.
-    Connected = 7,
+    Connected = 6,
     /// The exits of accept.
-    Accepted = 8,
+    Accepted = 7,
     /// `inet_sock_set_state`.
-    State = 9,
+    State = 8,
     /// `sock_release`.
-    Release = 10,
+    Release = 9,
 }
 
 /// While one generation takes over from another, what the older one did with the event at hand: a CPU's value of the map
@@ -112,22 +110,10 @@ pub struct Tracked {
 }
 wire!(Tracked, 4 * TRACKED_BUCKETS);
 
-/// A connect under way: an element of the map `PENDING`, whose index is the thread id's lowest bits.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
-pub struct Pending {
-    /// Thread group id and thread id; 0 where there is none.
-    pub thread: u64,
-    /// The descriptor.
-    pub fd: u32,
-    /// 1 where a handshake of TCP has begun: its states tell the rest.
-    pub begun: u32,
-}
-wire!(Pending, 16);
-
-/// Elements of the map `PENDING`, a power of two.
-pub const PENDING_SLOTS: u32 = 8192;
+/// Elements of the map `HANDSHAKES`, a power of two; its index is the thread id's lowest bits. Each holds the thread group
+/// id and thread id of a thread whose connect has begun a handshake of TCP, whose states tell the rest; 0 for none. A
+/// thread that finds its note gone looks at the socket itself.
+pub const HANDSHAKE_SLOTS: u32 = 8192;
 
 /// What a sweep could not correct by itself, because there is more to a process than its leader's table: the value of the
 /// map `CORRECTIONS`, keyed by thread group id. The next sweep adds it, and takes nothing else for the truth.
@@ -169,13 +155,11 @@ pub enum Loss {
     CountersFull = 1,
     /// The map of sockets was full: the end of a connection is seen by the next sweep only.
     SocketsFull = 2,
-    /// Two connects shared a slot of the map of calls under way: the earlier one's outcome is seen by the next sweep only.
-    PendingFull = 3,
     /// The map of crossings was full: a tool went past a line and user space was not told at once.
-    CrossingsFull = 4,
+    CrossingsFull = 3,
 }
 
 impl Loss {
     /// How many kinds there are: the size of the map `LOSSES`.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 4;
 }

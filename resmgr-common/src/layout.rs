@@ -163,6 +163,18 @@ layout! {
     sock_socket,
     /// `socket.file`
     socket_file,
+    /// `task_struct.stack`
+    task_stack,
+    /// Size of `pt_regs`
+    registers_len,
+    /// The register that a call's first argument came in: `pt_regs.di`, or `orig_x0`
+    registers_argument,
+    /// The register that a call's number came in: `pt_regs.orig_ax`, or `syscallno`
+    registers_call,
+    /// The number of connect
+    call_connect,
+    /// 1 where `bpf_task_pt_regs` is there (since Linux 5.15), else 0
+    typed_registers,
     /// 1 where `bpf_get_current_task_btf` is there (since Linux 5.11), else 0
     typed_current,
     /// Bytes of a page, as a power of two
@@ -170,4 +182,4 @@ layout! {
     /// Possible CPUs
     cpus,
 }
-wire!(Layout, 68 * 4);
+wire!(Layout, 74 * 4);

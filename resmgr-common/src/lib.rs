@@ -12,8 +12,7 @@ mod sweep;
 mod tool;
 
 pub use counters::{
-    Active, Correction, Handed, HookIndex, Loss, Owner, PENDING_SLOTS, Pending, ProcessCounters, TRACKED_BUCKETS,
-    Tracked,
+    Active, Correction, HANDSHAKE_SLOTS, Handed, HookIndex, Loss, Owner, ProcessCounters, TRACKED_BUCKETS, Tracked,
 };
 pub use event::{CrossingRecord, EventKind, EventRecord, IMAGE_ARGUMENTS_LEN, IMAGE_PATH_LEN, ImageRecord};
 pub use layout::{Layout, RSS_KINDS, RssShape};

@@ -31,7 +31,7 @@ pub const SOCKETS: &str = "SOCKETS";
 /// Map: [`crate::Tracked`].
 pub const TRACKED: &str = "TRACKED";
 /// Map: [`crate::Pending`], by the lowest bits of the thread id.
-pub const PENDING: &str = "PENDING";
+pub const HANDSHAKES: &str = "HANDSHAKES";
 /// Map: thread group ids that a detailed pass is asked about.
 pub const WANTED: &str = "WANTED";
 /// Map: thread group id to [`crate::Correction`].
@@ -66,7 +66,7 @@ pub const KEPT_MAPS: [&str; 17] = [
     CGROUPS,
     COUNTERS,
     SOCKETS,
-    PENDING,
+    HANDSHAKES,
     CORRECTIONS,
     FACTS,
     LOSSES,
@@ -87,7 +87,7 @@ pub const MAPS: [&str; 22] = [
     CGROUPS,
     COUNTERS,
     SOCKETS,
-    PENDING,
+    HANDSHAKES,
     WANTED,
     CORRECTIONS,
     FACTS,
@@ -120,8 +120,6 @@ pub const FD_CLOSED: &str = "fd_closed";
 pub const FD_REPLACED: &str = "fd_replaced";
 /// Program on the exits of calls whose effect on the table only the table tells.
 pub const FD_RECOUNTED: &str = "fd_recounted";
-/// Program on the entry of connect.
-pub const CONNECT_ENTERED: &str = "connect_entered";
 /// Program on the exit of connect.
 pub const CONNECT_LEFT: &str = "connect_left";
 /// Program on the exits of accept and accept4.
@@ -142,7 +140,7 @@ pub const EMPTY_TYPED: &str = "empty_typed";
 pub const EMPTY_SYSCALL: &str = "empty_syscall";
 
 /// Every program that the object must hold.
-pub const PROGRAMS: [&str; 20] = [
+pub const PROGRAMS: [&str; 19] = [
     SCHED_SWITCH,
     PROCESS_FORK,
     PROCESS_EXEC,
@@ -153,7 +151,6 @@ pub const PROGRAMS: [&str; 20] = [
     FD_CLOSED,
     FD_REPLACED,
     FD_RECOUNTED,
-    CONNECT_ENTERED,
     CONNECT_LEFT,
     ACCEPTED,
     SOCKET_STATE,

@@ -6,12 +6,12 @@ use aya_ebpf::{
     macros::{btf_tracepoint, cgroup_sock, tracepoint},
     programs::{BtfTracePointContext, SockContext, TracePointContext},
 };
-use resmgr_common::{HookIndex, Loss, Owner, PENDING_SLOTS, ProcessCounters, ToolCounters, ToolResource};
+use resmgr_common::{HANDSHAKE_SLOTS, HookIndex, Owner, ProcessCounters, ToolCounters, ToolResource};
 
 use crate::{
-    descriptors::{argument, own_counters, own_tgid, result},
-    kernel::{CLOSE, ESTABLISHED, SYN_SENT, Socket, Table, Transport, TypedSocket},
-    maps::{PENDING, SOCKETS, add, add_signed, counters_of, is_active, lost, may_have_counters, remember_socket},
+    descriptors::{own_counters, own_tgid, result},
+    kernel::{CLOSE, Call, ESTABLISHED, SYN_SENT, Socket, Table, Transport, TypedSocket},
+    maps::{HANDSHAKES, SOCKETS, add, add_signed, counters_of, is_active, may_have_counters, remember_socket},
     tools::Tool,
 };
 
@@ -80,60 +80,36 @@ pub fn opened(counters: *mut ProcessCounters, tgid: u32, sock: u64, connecting: 
     true
 }
 
-/// The slot of a thread's connect. A thread with the same lowest bits may take it over, which is seen and counted.
+/// The note that a thread's connect has begun a handshake. A thread with the same lowest bits may write over it.
 #[inline(always)]
-fn pending(thread: u64) -> Option<*mut resmgr_common::Pending> {
-    PENDING.get_ptr_mut(thread as u32 & (PENDING_SLOTS - 1))
+fn note(thread: u64) -> Option<*mut u64> {
+    HANDSHAKES.get_ptr_mut(thread as u32 & (HANDSHAKE_SLOTS - 1))
 }
 
-/// On the entry of connect: its exit does not tell the descriptor.
-#[tracepoint]
-pub fn connect_entered(ctx: TracePointContext) -> u32 {
-    let thread = bpf_get_current_pid_tgid();
-    if is_active(HookIndex::Connecting)
-        && may_have_counters(own_tgid())
-        && let Some(pending) = pending(thread)
-    {
-        // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
-        unsafe {
-            if (*pending).thread != 0 {
-                lost(Loss::PendingFull);
-            }
-            (*pending).fd = argument(&ctx, 0) as u32;
-            (*pending).begun = 0;
-            (*pending).thread = thread;
-        }
-    }
-    0
-}
-
-/// On the exit of connect. What its handshake's states do not tell: UDP, and what fails before there is a handshake.
+/// On the exit of connect: what its handshake's states do not tell, which is UDP, and what fails before a handshake.
 #[tracepoint]
 pub fn connect_left(ctx: TracePointContext) -> u32 {
     let thread = bpf_get_current_pid_tgid();
     if !is_active(HookIndex::Connected) || !may_have_counters(own_tgid()) {
         return 0;
     }
-    let Some(pending) = pending(thread) else {
-        return 0;
-    };
-    // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
-    let fd = unsafe {
-        if (*pending).thread != thread {
-            return 0;
+    if let Some(note) = note(thread) {
+        // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
+        unsafe {
+            if *note == thread {
+                *note = 0;
+                return 0;
+            }
         }
-        (*pending).thread = 0;
-        if (*pending).begun != 0 {
-            return 0;
-        }
-        (*pending).fd
-    };
-    let Some(counters) = counters_of(own_tgid()) else {
-        return 0;
-    };
+    }
     let result = result(&ctx);
-    if !matches!(result, EBADF | ENOTSOCK | EALREADY | EISCONN)
-        && let Some(file) = Table::of_current().file(fd)
+    if matches!(result, EBADF | ENOTSOCK | EALREADY | EISCONN) {
+        return 0;
+    }
+    let call = Call::of_current();
+    if let Some(counters) = counters_of(own_tgid())
+        && call.is_connect()
+        && let Some(file) = Table::of_current().file(call.descriptor())
     {
         // Only a socket can be connected.
         let socket = file.known_socket();
@@ -162,7 +138,8 @@ fn connected(counters: *mut ProcessCounters, socket: Socket, transport: Transpor
     }
     // A handshake that began before it was watched.
     let connecting = state == SYN_SENT;
-    if opened(counters, own_tgid(), socket.address(), connecting) && !connecting {
+    let is_new = opened(counters, own_tgid(), socket.address(), connecting);
+    if transport == Transport::Udp || is_new && !connecting {
         count(counters, Outcome::Made, 1);
     }
 }
@@ -231,13 +208,11 @@ fn handshake_begun(sock: TypedSocket) {
         return;
     }
     opened(counters, tgid, sock.address(), true);
-    if let Some(pending) = pending(thread) {
+    if Call::of_current().is_connect()
+        && let Some(note) = note(thread)
+    {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
-        unsafe {
-            if (*pending).thread == thread {
-                (*pending).begun = 1;
-            }
-        }
+        unsafe { *note = thread };
     }
 }
 

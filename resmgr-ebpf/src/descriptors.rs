@@ -22,13 +22,6 @@ pub fn result(ctx: &TracePointContext) -> i64 {
     unsafe { ctx.as_ptr().cast::<i64>().add(2).read() }
 }
 
-/// An argument of a system call, at its entry tracepoint.
-#[inline(always)]
-pub fn argument(ctx: &TracePointContext, n: usize) -> u64 {
-    // SAFETY: every `sys_enter_*` context holds its arguments from this offset, by the kernel's `syscall_tp_t`.
-    unsafe { ctx.as_ptr().cast::<u64>().add(2 + n).read() }
-}
-
 /// The process that runs.
 #[inline(always)]
 pub fn own_tgid() -> u32 {

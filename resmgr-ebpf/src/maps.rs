@@ -8,8 +8,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use resmgr_common::{
-    Active, Correction, CrossedKey, CrossingRecord, EventRecord, Handed, HookIndex, ImageRecord, Joining, Loss, Owner,
-    PENDING_SLOTS, Pending, ProcessCounters, SweepFacts, TRACKED_BUCKETS, TaskRecord, ToolCounters, ToolLines,
+    Active, Correction, CrossedKey, CrossingRecord, EventRecord, HANDSHAKE_SLOTS, Handed, HookIndex, ImageRecord,
+    Joining, Loss, Owner, ProcessCounters, SweepFacts, TRACKED_BUCKETS, TaskRecord, ToolCounters, ToolLines,
     ToolRecord, Tracked,
 };
 
@@ -72,7 +72,7 @@ static COUNTERS: HashMap<u32, ProcessCounters> = HashMap::with_max_entries(32_76
 #[map]
 pub static SOCKETS: HashMap<u64, Owner> = HashMap::with_max_entries(65_536, 0);
 #[map]
-pub static PENDING: Array<Pending> = Array::with_max_entries(PENDING_SLOTS, 0);
+pub static HANDSHAKES: Array<u64> = Array::with_max_entries(HANDSHAKE_SLOTS, 0);
 #[map]
 pub static WANTED: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
 #[map]

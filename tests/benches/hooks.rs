@@ -156,11 +156,7 @@ fn main() {
             workload.order("disconnect 4");
             listener.order("disconnect 4");
         }
-        let all = [
-            syscall(names::CONNECT_ENTERED),
-            syscall(names::CONNECT_LEFT),
-            typed(names::SOCKET_STATE),
-        ];
+        let all = [syscall(names::CONNECT_LEFT), typed(names::SOCKET_STATE)];
         show(who, "connect", &costs, &all, limits[3]);
     }
 }

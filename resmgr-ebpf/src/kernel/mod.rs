@@ -3,6 +3,7 @@
 //! Two ways: a plain load from a pointer whose type the verifier knows (a tracepoint's argument, an iterator's
 //! context, and what is loaded from such a pointer), and `bpf_probe_read_kernel` from any other address.
 
+mod call;
 mod memory;
 mod socket;
 mod table;
@@ -13,6 +14,7 @@ use resmgr_common::Layout;
 
 use crate::maps::{WORDS, Words};
 
+pub use call::Call;
 pub use memory::{Memory, learn_cpu_bases};
 pub use socket::{CLOSE, ESTABLISHED, File, SYN_SENT, Socket, Transport, TypedSocket};
 pub use table::Table;

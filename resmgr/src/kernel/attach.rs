@@ -28,12 +28,7 @@ pub(super) fn read_types(facts: &HostFacts) -> Result<(Layout, Btf), KernelError
         message,
     };
     let types = Types::parse(&blob).map_err(|error| bad(error.to_string()))?;
-    let layout = layout::find(
-        &types,
-        facts.page_bytes.trailing_zeros(),
-        facts.cpus,
-        facts.typed_current,
-    )?;
+    let layout = layout::find(&types, facts)?;
     drop(types);
     let btf = Btf::parse(&blob, Endianness::default()).map_err(|error| bad(error.to_string()))?;
     Ok((layout, btf))

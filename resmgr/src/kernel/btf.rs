@@ -110,6 +110,11 @@ impl<'a> Types<'a> {
         self.structs.get(name).copied()
     }
 
+    /// Bytes of a struct.
+    pub(super) fn size(&self, structure: u32) -> Option<u32> {
+        self.entry(structure).ok().map(|entry| entry.size_or_type)
+    }
+
     /// Where a struct keeps a member; a path like `se.sum_exec_runtime` goes into members, anonymous ones need no name.
     pub(super) fn member(&self, structure: u32, path: &str) -> Option<Member> {
         let mut found = Member {

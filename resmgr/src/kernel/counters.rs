@@ -160,7 +160,6 @@ impl Maps {
             ring_full: total(Loss::RingFull)?,
             counters_full: total(Loss::CountersFull)?,
             sockets_full: total(Loss::SocketsFull)?,
-            pending_full: total(Loss::PendingFull)?,
             crossings_full: total(Loss::CrossingsFull)?,
         })
     }

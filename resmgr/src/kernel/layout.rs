@@ -2,7 +2,7 @@
 
 use resmgr_common::{Layout, RssShape};
 
-use super::btf::Types;
+use super::{HostFacts, btf::Types};
 
 /// A struct of the kernel lacks what the programs read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,7 @@ impl<'t, 'a> Struct<'t, 'a> {
 }
 
 /// Where the kernel of these types keeps what the programs read.
-pub(super) fn find(types: &Types<'_>, page_shift: u32, cpus: u32, typed_current: bool) -> Result<Layout, LayoutError> {
+pub(super) fn find(types: &Types<'_>, facts: &HostFacts) -> Result<Layout, LayoutError> {
     let task = Struct::find(types, "task_struct")?;
     let signal = Struct::find(types, "signal_struct")?;
     let cred = Struct::find(types, "cred")?;
@@ -66,6 +66,7 @@ pub(super) fn find(types: &Types<'_>, page_shift: u32, cpus: u32, typed_current:
     let binprm = Struct::find(types, "linux_binprm")?;
     let cgroups = cgroups(types, &task)?;
     let rss = rss(types, &mm)?;
+    let registers = registers(types)?;
     if sock.offset("__sk_common.skc_state")? != sock.offset("__sk_common.skc_family")? + 2 {
         return Err(LayoutError::Apart("skc_family and skc_state"));
     }
@@ -138,9 +139,15 @@ pub(super) fn find(types: &Types<'_>, page_shift: u32, cpus: u32, typed_current:
         sock_v6_rcv_saddr: sock.optional("__sk_common.skc_v6_rcv_saddr").unwrap_or(0),
         sock_socket: sock.offset("sk_socket")?,
         socket_file: socket.offset("file")?,
-        typed_current: typed_current.into(),
-        page_shift,
-        cpus,
+        task_stack: task.offset("stack")?,
+        registers_len: registers.len,
+        registers_argument: registers.argument,
+        registers_call: registers.call,
+        call_connect: registers.connect,
+        typed_registers: facts.typed_registers.into(),
+        typed_current: facts.typed_current.into(),
+        page_shift: facts.page_bytes.trailing_zeros(),
+        cpus: facts.cpus,
     })
 }
 
@@ -162,6 +169,36 @@ fn cgroups(types: &Types<'_>, task: &Struct<'_, '_>) -> Result<Cgroups, LayoutEr
         set: Struct::find(types, "css_set")?.offset("dfl_cgrp")?,
         cgroup: Struct::find(types, "cgroup")?.offset("kn")?,
         node: Struct::find(types, "kernfs_node")?.offset("id")?,
+    })
+}
+
+/// The registers that a task saves when it calls the kernel.
+struct Registers {
+    len: u32,
+    argument: u32,
+    call: u32,
+    /// The number of connect on this architecture.
+    connect: u32,
+}
+
+fn registers(types: &Types<'_>) -> Result<Registers, LayoutError> {
+    let registers = Struct::find(types, "pt_regs")?;
+    let len = types.size(registers.id).unwrap_or(0);
+    Ok(match registers.optional("orig_ax") {
+        // x86_64
+        Some(call) => Registers {
+            len,
+            argument: registers.offset("di")?,
+            call,
+            connect: 42,
+        },
+        // aarch64
+        None => Registers {
+            len,
+            argument: registers.offset("orig_x0")?,
+            call: registers.offset("syscallno")?,
+            connect: 203,
+        },
     })
 }
 

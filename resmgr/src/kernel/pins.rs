@@ -23,8 +23,8 @@ use aya::{
     },
 };
 use resmgr_common::{
-    ABI_VERSION, Active, Correction, CrossedKey, Handed, Joining, Owner, Pending, ProcessCounters, SweepFacts,
-    ToolCounters, ToolLines, ToolRecord, Tracked, names,
+    ABI_VERSION, Active, Correction, CrossedKey, Handed, Joining, Owner, ProcessCounters, SweepFacts, ToolCounters,
+    ToolLines, ToolRecord, Tracked, names,
 };
 use rustix::fs::{FlockOperation, flock};
 
@@ -115,7 +115,7 @@ fn shape(map: &str) -> (usize, usize) {
         names::CROSSED => (size_of::<CrossedKey>(), 1),
         names::JOINING => (4, size_of::<Joining>()),
         names::CGROUPS => (8, 4),
-        names::PENDING => (4, size_of::<Pending>()),
+        names::HANDSHAKES => (4, size_of::<u64>()),
         names::TRACKED => (4, size_of::<Tracked>()),
         names::COUNTERS => (4, size_of::<ProcessCounters>()),
         names::SOCKETS => (8, size_of::<Owner>()),

@@ -48,7 +48,7 @@ const TYPED: [(&str, &str); 5] = [
 ];
 
 /// Calls by the program that counts them. `FD_RECOUNTED` takes those whose result does not tell what became of the table.
-const SYSCALLS: [(&str, &[&str]); 9] = [
+const SYSCALLS: [(&str, &[&str]); 8] = [
     (
         names::MEMORY_CHANGED,
         &["sys_exit_mmap", "sys_exit_munmap", "sys_exit_mremap", "sys_exit_brk"],
@@ -105,7 +105,6 @@ const SYSCALLS: [(&str, &[&str]); 9] = [
             "sys_exit_landlock_create_ruleset",
         ],
     ),
-    (names::CONNECT_ENTERED, &["sys_enter_connect"]),
     (names::CONNECT_LEFT, &["sys_exit_connect"]),
     (names::ACCEPTED, &["sys_exit_accept", "sys_exit_accept4"]),
 ];

@@ -39,6 +39,8 @@ pub struct HostFacts {
     pub cpus: u32,
     /// Whether programs may ask for the running task by a typed pointer.
     pub typed_current: bool,
+    /// Whether they may ask for a task's registers.
+    pub typed_registers: bool,
 }
 
 impl HostFacts {
@@ -64,10 +66,14 @@ impl HostFacts {
                 .collect(),
             page_bytes: rustix::param::page_size() as u64,
             cpus: possible_cpus(&fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default()),
-            typed_current: is_helper_supported(ProgramType::TracePoint, BpfHelper::BPF_FUNC_get_current_task_btf)
-                .unwrap_or(false),
+            typed_current: has_helper(BpfHelper::BPF_FUNC_get_current_task_btf),
+            typed_registers: has_helper(BpfHelper::BPF_FUNC_task_pt_regs),
         }
     }
+}
+
+fn has_helper(helper: BpfHelper) -> bool {
+    is_helper_supported(ProgramType::TracePoint, helper).unwrap_or(false)
 }
 
 fn syscall_tracepoints(tracefs: &Path) -> HashSet<String> {

@@ -15,8 +15,6 @@ pub struct Losses {
     pub counters_full: u64,
     /// Connections that found the map of sockets full.
     pub sockets_full: u64,
-    /// Connects that found the map of calls under way full.
-    pub pending_full: u64,
     /// Crossings that found their map full.
     pub crossings_full: u64,
 }

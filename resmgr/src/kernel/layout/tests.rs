@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn the_running_kernels_fields_are_found_and_differ() {
     let blob = std::fs::read("/sys/kernel/btf/vmlinux").expect("this machine's kernel has BTF");
-    let layout = find(&Types::parse(&blob).unwrap(), 12, 2, true).unwrap();
+    let layout = find(&Types::parse(&blob).unwrap(), &HostFacts::default()).unwrap();
     let task = [
         layout.task_pid,
         layout.task_tgid,
@@ -37,7 +37,7 @@ fn a_missing_struct_is_named() {
     };
     let types = Types::parse(&empty).unwrap();
     assert_eq!(
-        find(&types, 12, 2, true).unwrap_err(),
+        find(&types, &HostFacts::default()).unwrap_err(),
         LayoutError::NoStruct("task_struct")
     );
 }

@@ -38,6 +38,9 @@ pub struct ProcessCounters {
     pub mm: u64,
     /// Anonymous, shared and swapped-out pages of that address space, as far as the kernel has summed them up.
     pub memory_pages: i64,
+    /// Of these, the pages that it was born with by fork, until it executes a program: they are its parent's, and its
+    /// tool's already.
+    pub born_pages: i64,
     /// Highest number of resident pages (`signal.maxrss`), known once the process has ended.
     pub peak_rss_pages: u64,
     /// The slot of the tool that it belongs to, 0 for none.
@@ -45,7 +48,7 @@ pub struct ProcessCounters {
     /// Named padding.
     pub _pad: u32,
 }
-wire!(ProcessCounters, 128);
+wire!(ProcessCounters, 136);
 
 /// Which generation of programs counts: the value of the map `ACTIVE`.
 #[repr(C)]

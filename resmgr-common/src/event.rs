@@ -42,7 +42,7 @@ pub struct EventRecord {
     /// The process's counters at that time.
     pub counters: ProcessCounters,
 }
-wire!(EventRecord, 48 + 128);
+wire!(EventRecord, 48 + 136);
 
 /// A tool went past one of its lines, or fell back behind it.
 #[repr(C)]
@@ -93,4 +93,4 @@ pub struct ImageRecord {
     /// Its arguments, each NUL-terminated, as far as there is room.
     pub arguments: [u8; IMAGE_ARGUMENTS_LEN],
 }
-wire!(ImageRecord, 176 + 16 + 256 + 512);
+wire!(ImageRecord, 184 + 16 + 256 + 512);

@@ -98,7 +98,7 @@ pub struct TaskRecord {
     /// What events had counted for the process.
     pub counters: ProcessCounters,
 }
-wire!(TaskRecord, 32 + 7 * 8 + 4 * 8 + 4 * 4 + 3 * 8 + 16 + 128);
+wire!(TaskRecord, 32 + 7 * 8 + 4 * 8 + 4 * 4 + 3 * 8 + 16 + 136);
 
 /// One connection found in a descriptor table.
 #[repr(C)]

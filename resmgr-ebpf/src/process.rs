@@ -56,6 +56,7 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     if memory.address() != parent.memory().address() {
         counters.mm = memory.address();
         counters.memory_pages = memory.counted_pages();
+        counters.born_pages = counters.memory_pages;
     }
     if !begin(tgid, &counters) {
         warn!(&ctx, "the map of process counters is full: process {} has none", tgid);
@@ -135,6 +136,8 @@ pub fn move_to(counters: *mut ProcessCounters, tgid: u32, slot: u32) {
             tool.leave(counters, tgid);
         }
         (*counters).tool = slot;
+        // Whose they were need not be in the other tool.
+        (*counters).born_pages = 0;
         if let Some(tool) = Tool::at(slot) {
             tool.join(counters, tgid);
         }
@@ -152,12 +155,14 @@ fn renew(task: Task, tgid: u32, counters: *mut ProcessCounters) {
             Some(open) => open as i64,
             None => (*counters).fds_open,
         };
-        let (fds_grown, pages_grown) = (fds - (*counters).fds_open, pages - (*counters).memory_pages);
+        let own_pages = (*counters).memory_pages - (*counters).born_pages;
+        let (fds_grown, pages_grown) = (fds - (*counters).fds_open, pages - own_pages);
         if fds_grown < 0 {
             (*counters).fds_closed += fds_grown.unsigned_abs();
         }
         (*counters).fds_open = fds;
         (*counters).memory_pages = pages;
+        (*counters).born_pages = 0;
         (*counters).virtual_bytes = memory.virtual_bytes();
         (*counters).mm = memory.address();
         if let Some(tool) = Tool::of(counters) {

@@ -132,7 +132,7 @@ impl Tool {
         unsafe {
             add_signed(&raw mut (*self.sums).processes, 1);
             add(&raw mut (*self.sums).processes_total, 1);
-            let (fds, pages) = ((*counters).fds_open, (*counters).memory_pages);
+            let (fds, pages) = ((*counters).fds_open, (*counters).memory_pages - (*counters).born_pages);
             self.change(ToolResource::Descriptors, fds, tgid);
             self.change(ToolResource::Memory, pages, tgid);
         }
@@ -144,7 +144,7 @@ impl Tool {
         // SAFETY: as in `join`.
         unsafe {
             add_signed(&raw mut (*self.sums).processes, -1);
-            let (fds, pages) = ((*counters).fds_open, (*counters).memory_pages);
+            let (fds, pages) = ((*counters).fds_open, (*counters).memory_pages - (*counters).born_pages);
             self.change(ToolResource::Descriptors, -fds, tgid);
             self.change(ToolResource::Memory, -pages, tgid);
         }

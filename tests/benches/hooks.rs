@@ -150,7 +150,7 @@ fn main() {
         // Few at a time: a tool that crosses its lines tells of it, which is another cost.
         for _ in 0..CONNECTS / 4 {
             measure(&programs, &mut costs, || {
-                _ = workload.order(format!("connect {address} 4"))
+                _ = workload.order(format!("connect {address} 4"));
             });
             listener.order("accept 4");
             workload.order("disconnect 4");

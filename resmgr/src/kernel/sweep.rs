@@ -230,6 +230,11 @@ impl Assembled {
             threads: self.threads,
             cpu_ns: self.live_cpu_ns + self.dead_cpu_ns,
             memory: Some(memory),
+            born_bytes: if counters_known {
+                u64::try_from(task.counters.born_pages).unwrap_or(0) * page_bytes
+            } else {
+                0
+            },
             virtual_bytes: self.memory.map_or(0, |task| task.virtual_pages * page_bytes),
             peak_rss_bytes: Some(
                 self.memory

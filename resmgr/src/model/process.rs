@@ -123,6 +123,8 @@ pub struct ProcessSample {
     pub cpu_ns: u64,
     /// Memory by kind; `None` where only events have been seen, which do not tell it.
     pub memory: Option<Memory>,
+    /// Of the memory, what it was born with by fork, in bytes, until it executes a program; 0 where no event told.
+    pub born_bytes: u64,
     /// Virtual memory in bytes.
     pub virtual_bytes: u64,
     /// Highest resident memory in bytes that the kernel has noted, and not less than what is resident now.

@@ -176,6 +176,8 @@ pub struct ToolStatus {
     pub cpu_share: Option<f64>,
     /// CPU time of the operation under way, in milliseconds.
     pub operation_cpu_ms: u64,
+    /// Memory in bytes that more than one of its processes has, less once; null where its cgroup counts memory.
+    pub shared_bytes: Option<u64>,
     /// Virtual memory in bytes, each address space once.
     pub virtual_bytes: u64,
     /// The most that it used.

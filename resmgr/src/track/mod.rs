@@ -326,6 +326,7 @@ fn seen_by_events(id: ProcessId, counts: &EventCounts) -> ProcessSample {
         threads: 1,
         cpu_ns: counts.cpu_time_ns,
         memory: None::<Memory>,
+        born_bytes: 0,
         virtual_bytes: counts.virtual_bytes,
         peak_rss_bytes: None,
         address_space: None,

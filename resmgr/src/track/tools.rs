@@ -28,6 +28,10 @@ pub struct ToolUse {
     pub escaped: Vec<u32>,
     /// Memory by kind, each address space once; `None` where no sweep has seen it.
     pub memory: Option<Memory>,
+    /// Of these, what processes were born with by fork and have not left for another program: their parents' pages.
+    pub born_bytes: u64,
+    /// Memory in bytes of the process that has most.
+    pub largest_bytes: u64,
     /// Virtual memory in bytes, each address space once.
     pub virtual_bytes: u64,
     /// CPU time in nanoseconds, of processes that have ended too.
@@ -41,6 +45,22 @@ pub struct ToolUse {
     /// What is to be added to the programs' sum of descriptors: less what processes share, plus what those hold that have
     /// no counters.
     fds_off: i64,
+}
+
+impl ToolUse {
+    /// The most that its processes can share in bytes: all but what one of them has.
+    pub fn most_shared_bytes(&self) -> u64 {
+        let held = self.memory.as_ref().map_or(0, Memory::counted_bytes);
+        held.saturating_sub(self.largest_bytes)
+    }
+}
+
+/// By how many bytes pages that are counted in each process are more than they are together, as the kernel said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shared {
+    bytes: u64,
+    /// What of it processes were born with.
+    born_bytes: u64,
 }
 
 /// A process that has ended and waits for its parent.
@@ -87,6 +107,7 @@ pub struct TrackedTool {
     pub usage: ToolUse,
     /// What its leaf is charged with, less what can be dropped, in bytes; `None` where there is no leaf that counts it.
     pub charged_bytes: Option<u64>,
+    shared: Option<Shared>,
     /// The most that it used.
     pub peaks: ToolPeaks,
     /// What only events have told.
@@ -116,6 +137,7 @@ impl TrackedTool {
             limits,
             usage: ToolUse::default(),
             charged_bytes: None,
+            shared: None,
             peaks: ToolPeaks::default(),
             latecomers: Latecomers::default(),
             crossings: VecDeque::new(),
@@ -127,13 +149,33 @@ impl TrackedTool {
         }
     }
 
-    /// Memory in bytes that counts against its limit: what its leaf is charged with, or what its processes hold.
+    /// Memory in bytes that counts against its limit: what its leaf is charged with, or what its processes hold, less
+    /// what they share.
     pub fn memory_bytes(&self) -> u64 {
         let held = || match self.usage.memory {
-            Some(memory) => memory.counted_bytes(),
+            Some(memory) => memory.counted_bytes() - self.shared_bytes(),
             None => u64::try_from(self.sums.memory_bytes).unwrap_or(0),
         };
         self.charged_bytes.unwrap_or_else(held)
+    }
+
+    /// By how many bytes what its processes hold, counted in each, is more than they hold together: as the kernel last
+    /// said, and with what was born since. A child shares all that it is born with.
+    pub fn shared_bytes(&self) -> u64 {
+        let born = self.usage.born_bytes;
+        let shared = match self.shared {
+            Some(shared) => (shared.bytes + born).saturating_sub(shared.born_bytes),
+            None => born,
+        };
+        shared.min(self.usage.most_shared_bytes())
+    }
+
+    /// Takes in what the kernel says that its processes share.
+    pub fn shares(&mut self, bytes: u64) {
+        self.shared = Some(Shared {
+            bytes,
+            born_bytes: self.usage.born_bytes,
+        });
     }
 
     /// Processes ever.
@@ -248,6 +290,8 @@ impl Summing {
             usage.virtual_bytes += sample.virtual_bytes;
             if let Some(memory) = sample.memory {
                 *usage.memory.get_or_insert_default() += memory;
+                usage.born_bytes += sample.born_bytes.min(memory.counted_bytes());
+                usage.largest_bytes = usage.largest_bytes.max(memory.counted_bytes());
             }
         }
         if sample.tables.is_empty() {

@@ -138,6 +138,13 @@ fn obey(words: &[&str], held: &mut Held) -> Answer {
             held.memory.push(vec![1; number(1)?]);
             Ok(String::new())
         }
+        // Writes what is held again: pages that are shared with children become its own.
+        "rewrite" => {
+            for memory in &mut held.memory {
+                std::hint::black_box(memory).fill(2);
+            }
+            Ok(String::new())
+        }
         "spin" => Ok(spin(number(1)?).to_string()),
         // Until the whole process has used that much since it began.
         "spin-to" => {

@@ -84,6 +84,7 @@ fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker,
         cpu_time_ns: used.cpu_ns,
         cpu_share: used.cpu_share,
         operation_cpu_ms: tool.value(Resource::Cpu),
+        shared_bytes: tool.charged_bytes.is_none().then(|| tool.shared_bytes()),
         virtual_bytes: used.virtual_bytes,
         peak: PeakStatus {
             memory_bytes: tool.peaks.memory_bytes,

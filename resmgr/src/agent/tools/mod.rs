@@ -3,6 +3,7 @@
 mod attach;
 mod containers;
 mod rules;
+mod sharing;
 
 use std::path::PathBuf;
 
@@ -48,6 +49,7 @@ pub(super) struct Tools {
     pending: Vec<Pending>,
     container_files: Vec<ContainerFile>,
     followed: Vec<Followed>,
+    sharing: sharing::Sharing,
 }
 
 /// The rest of a registration: the caller's way into its leaf, on which the kernel makes us wait.
@@ -188,6 +190,7 @@ impl Tools {
         self.look_for_containers();
         self.follow(manager)?;
         self.look_into_leaves(manager);
+        self.sharing.tick(manager, clock);
         self.settle(manager, clock)?;
         for slot in manager.finished() {
             self.end(manager, slot, clock)?;

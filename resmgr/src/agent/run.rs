@@ -245,15 +245,20 @@ impl Agent {
     fn answer(&mut self, question: Question) {
         let Question { method, caller, answer } = question;
         let outcome = match method {
-            Method::Status(params) => report::status(
-                &mut self.manager,
-                &params,
-                caller,
-                &self.options,
-                self.started,
-                &self.clock,
-            )
-            .and_then(to_line),
+            Method::Status(params) => {
+                if params.fresh {
+                    self.tools.look_into_leaves(&mut self.manager);
+                }
+                report::status(
+                    &mut self.manager,
+                    &params,
+                    caller,
+                    &self.options,
+                    self.started,
+                    &self.clock,
+                )
+                .and_then(to_line)
+            }
             Method::Attach(params) => self
                 .tools
                 .attach(&mut self.manager, &params, caller, &self.clock)

@@ -42,6 +42,8 @@ pub struct Look<'a> {
     pub before: &'a Truths,
     /// The truth after.
     pub after: &'a Truths,
+    /// What cgroups of tools were charged with before and after, in bytes, by instance; those that tell.
+    pub charged: &'a BTreeMap<u64, (u64, u64)>,
     /// Whether two threads share a descriptor table.
     pub share_descriptors: fn(u32, u32) -> io::Result<bool>,
 }
@@ -96,6 +98,11 @@ impl Look<'_> {
         };
         let both = (self.together(self.before, shown), self.together(self.after, shown));
         met.truth = match (shown.subject, both) {
+            (Subject::Tool(instance), (Some(mut before), Some(mut after))) => {
+                let charged = self.charged.get(&instance).copied().unzip();
+                (before.charged_bytes, after.charged_bytes) = charged;
+                Some((before, after))
+            }
             (_, (Some(before), Some(after))) if before.started == after.started => Some((before, after)),
             (Subject::Process(_), (None, None)) => {
                 // Born and gone in between, or shown although it is not there.

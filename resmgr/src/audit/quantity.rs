@@ -40,6 +40,8 @@ pub enum Quantity {
     ToolAnonBytes,
     /// Threads of a tool.
     ToolThreads,
+    /// Memory in bytes that a tool's cgroup is charged with, less what can be dropped at once.
+    ToolChargedBytes,
 }
 
 /// A tick of the scheduler's at most, in nanoseconds: as late as it brings a running thread's time up to date.
@@ -47,7 +49,7 @@ pub(super) const TICK_NS: u64 = 10_000_000;
 
 impl Quantity {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Processes,
         Self::Fds,
         Self::Connections,
@@ -64,6 +66,7 @@ impl Quantity {
         Self::ToolCpuTimeNs,
         Self::ToolAnonBytes,
         Self::ToolThreads,
+        Self::ToolChargedBytes,
     ];
 
     /// How far below the truth before a number may be that changed, for each thread that may have run.
@@ -96,6 +99,7 @@ impl Quantity {
             Self::ResidentBytes => truth.resident_bytes,
             Self::VirtualBytes => truth.virtual_bytes,
             Self::Threads | Self::ToolThreads => Some(truth.threads),
+            Self::ToolChargedBytes => truth.charged_bytes,
         }
     }
 }

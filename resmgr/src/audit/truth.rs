@@ -42,6 +42,8 @@ pub struct Truth {
     pub swap_bytes: Option<u64>,
     /// Resident memory of all kinds in bytes.
     pub resident_bytes: Option<u64>,
+    /// Of a tool, what its cgroup is charged with in bytes, less what can be dropped at once.
+    pub charged_bytes: Option<u64>,
     /// Distinct descriptor tables: of each, a thread that has it and its open descriptors.
     pub tables: Vec<(u32, u64)>,
     /// Inode numbers of its connections.

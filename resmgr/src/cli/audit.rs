@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -11,6 +11,7 @@ use clap::Args;
 use super::{Failure, failure::Code, output};
 use crate::{
     audit::{Audit, Inspect, Look, Quantity, Reader, Round, Shown, Subject, Truths},
+    enforce::Leaf,
     export::{Align, Column, Table, count},
     kernel::{process_clock_ns, share_descriptors},
     protocol::{Client, ProcessSelection, ProcessStatus, SortKey, StatusParams, StatusReport, ToolStatus},
@@ -72,7 +73,10 @@ async fn audit(arguments: &Arguments, socket: &Path) -> Result<Audit, Failure> {
         client: Client::connect(socket).await?,
         reader: Reader::new("/proc".into(), inspect),
         only: arguments.pid,
+        leaves: BTreeMap::new(),
     };
+    let report = auditor.client.status(StatusParams::default()).await?;
+    auditor.leaves = leaves(&report);
     let began = Instant::now();
     let mut audit = Audit::default();
     for _ in 0..arguments.rounds {
@@ -102,6 +106,8 @@ struct Auditor {
     client: Client,
     reader: Reader,
     only: Option<u32>,
+    /// The cgroups of tools that are charged with memory, by instance.
+    leaves: BTreeMap<u64, PathBuf>,
 }
 
 /// What was shown, with the truth before and after.
@@ -109,6 +115,7 @@ struct Looked {
     before: Truths,
     shown: Vec<Shown>,
     after: Truths,
+    charged: BTreeMap<u64, (u64, u64)>,
 }
 
 impl Looked {
@@ -117,6 +124,7 @@ impl Looked {
             shown: &self.shown,
             before: &self.before,
             after: &self.after,
+            charged: &self.charged,
             share_descriptors,
         }
     }
@@ -126,6 +134,7 @@ impl Auditor {
     /// Reads, asks, and reads again; of all processes, or of some.
     async fn look(&mut self, wanted: Option<BTreeSet<u32>>) -> Result<Looked, Failure> {
         let wanted = wanted.or_else(|| self.only.map(|pid| BTreeSet::from([pid])));
+        let charged_before = self.charged();
         let mut before = self.reader.read(wanted.as_ref());
         let params = StatusParams {
             processes: ProcessSelection::All,
@@ -135,6 +144,10 @@ impl Auditor {
         };
         let report = self.client.status(params).await?;
         let mut after = self.reader.read(wanted.as_ref());
+        let charged_after = self.charged();
+        let both = |(instance, before)| Some((instance, (before, *charged_after.get(&instance)?)));
+        let charged = charged_before.into_iter().filter_map(both).collect();
+        self.leaves = leaves(&report);
         // This process, which does the asking, and the agent, which holds one descriptor more while it sweeps.
         for asking in [std::process::id(), report.agent.pid] {
             before.remove(&asking);
@@ -144,8 +157,29 @@ impl Auditor {
         if let Some(only) = self.only {
             shown.retain(|shown| shown.subject == Subject::Process(only));
         }
-        Ok(Looked { before, shown, after })
+        Ok(Looked {
+            before,
+            shown,
+            after,
+            charged,
+        })
     }
+
+    /// What the cgroups of tools are charged with.
+    fn charged(&self) -> BTreeMap<u64, u64> {
+        let charged = |(&instance, path): (&u64, &PathBuf)| {
+            let bytes = Leaf::at(path.clone()).working_set_bytes()?;
+            Some((instance, bytes))
+        };
+        self.leaves.iter().filter_map(charged).collect()
+    }
+}
+
+/// The cgroups that tools' memory is told by.
+fn leaves(report: &StatusReport) -> BTreeMap<u64, PathBuf> {
+    let is_charged = |tool: &&ToolStatus| tool.shared_bytes.is_none();
+    let leaf = |tool: &ToolStatus| Some((tool.instance, tool.cgroup.clone()?.into()));
+    report.tools.iter().filter(is_charged).filter_map(leaf).collect()
 }
 
 /// What a report shows, by process and by tool; but for those that ask and answer.
@@ -197,6 +231,9 @@ fn of_tool(tool: &ToolStatus, members: &[&ProcessStatus]) -> Shown {
         (Quantity::ToolCpuTimeNs, tool.cpu_time_ns),
         (Quantity::ToolThreads, tool.threads),
     ]);
+    if tool.shared_bytes.is_none() {
+        values.insert(Quantity::ToolChargedBytes, tool.usage.memory_bytes as u64);
+    }
     if let Some(memory) = tool.usage.memory {
         values.insert(Quantity::ToolAnonBytes, memory.anon_bytes);
     }

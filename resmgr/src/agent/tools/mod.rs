@@ -215,7 +215,7 @@ impl Tools {
     }
 
     /// Reads what leaves are charged with.
-    fn look_into_leaves<S: Source>(&self, manager: &mut EnhancedResourceManager<S>) {
+    pub(super) fn look_into_leaves<S: Source>(&self, manager: &mut EnhancedResourceManager<S>) {
         let tools: Vec<(ToolSlot, Option<PathBuf>)> = manager
             .tracker()
             .tools()

@@ -29,6 +29,7 @@ fn look<'a>(shown: &'a [Shown], before: &'a Truths, after: &'a Truths) -> Look<'
         shown,
         before,
         after,
+        charged: const { &BTreeMap::new() },
         share_descriptors: |one, other| Ok(one == other),
     }
 }

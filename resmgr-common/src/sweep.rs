@@ -188,5 +188,9 @@ pub struct SweepFacts {
     pub adopting: u32,
     /// 1 where rules are to be matched with what is executed; else 0.
     pub matching: u32,
+    /// The agent's thread group id: it is no tool's, whoever started it.
+    pub agent: u32,
+    /// Named padding.
+    pub _pad: u32,
 }
-wire!(SweepFacts, 16);
+wire!(SweepFacts, 24);

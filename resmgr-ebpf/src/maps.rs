@@ -216,12 +216,16 @@ pub fn add_signed(counter: *mut i64, n: i64) {
     add(counter.cast(), n.cast_unsigned());
 }
 
-/// Counts a loss.
+/// Counts a loss; returns how many of the kind there were on this CPU.
 #[inline(always)]
-pub fn lost(what: Loss) {
-    if let Some(count) = LOSSES.get_ptr_mut(what as u32) {
-        // SAFETY: the look-up returned Some, so the verifier bounded this slot; it is this CPU's own.
-        unsafe { *count += 1 };
+pub fn lost(what: Loss) -> u64 {
+    let Some(count) = LOSSES.get_ptr_mut(what as u32) else {
+        return 0;
+    };
+    // SAFETY: the look-up returned Some, so the verifier bounded this slot; it is this CPU's own.
+    unsafe {
+        *count += 1;
+        *count
     }
 }
 
@@ -268,7 +272,7 @@ pub fn push_crossing(fill: impl FnOnce(&mut CrossingRecord)) {
             fill(unsafe { entry.assume_init_mut() });
             entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
         }
-        None => lost(Loss::RingFull),
+        None => _ = lost(Loss::RingFull),
     }
 }
 
@@ -281,7 +285,7 @@ pub fn push_image(fill: impl FnOnce(&mut ImageRecord)) {
             fill(unsafe { entry.assume_init_mut() });
             entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
         }
-        None => lost(Loss::RingFull),
+        None => _ = lost(Loss::RingFull),
     }
 }
 

@@ -59,7 +59,14 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
         counters.born_pages = counters.memory_pages;
     }
     if !begin(tgid, &counters) {
-        warn!(&ctx, "the map of process counters is full: process {} has none", tgid);
+        let times = lost(Loss::CountersFull);
+        // Told the more seldom, the more there are: a storm is no reason for another.
+        if times & times.wrapping_sub(1) == 0 {
+            warn!(
+                &ctx,
+                "the map of process counters is full: process {} has none, {} so far on this CPU", tgid, times
+            );
+        }
     }
     push(
         |event| describe(event, EventKind::Fork, child, parent.tgid(), &counters),
@@ -91,7 +98,9 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
         None if wanted != 0 || is_matching => {
             let mut counters = truth(task);
             counters.tool = wanted;
-            begin(tgid, &counters);
+            if !begin(tgid, &counters) {
+                lost(Loss::CountersFull);
+            }
             counters
         }
         None => return 0,
@@ -225,7 +234,6 @@ pub fn begin(tgid: u32, counters: &ProcessCounters) -> bool {
             replace_counters(tgid, counters)
         }
         _ => {
-            lost(Loss::CountersFull);
             return false;
         }
     };

@@ -210,7 +210,8 @@ fn read_memory(memory: Memory, record: &mut TaskRecord) {
 fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
     let tgid = record.tgid;
     let start_ns = record.start_ns;
-    let wanted = tools::wanted_by(task, tgid);
+    let is_agent = tgid == tools::agent();
+    let wanted = if is_agent { 0 } else { tools::wanted_by(task, tgid) };
     if let Some(counters) = counters_of(tgid)
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot.
         && unsafe { (*counters).start_ns } == start_ns
@@ -220,13 +221,17 @@ fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
             process::move_to(counters, tgid, wanted);
             record.flags |= TaskFlags::ADOPTED;
         }
+        // Whoever started it: the agent is no tool's.
+        if is_agent {
+            process::move_to(counters, tgid, 0);
+        }
         record.flags |= TaskFlags::COUNTERS_READ;
         heal_process(counters, task, record);
         return;
     }
     let slot = match wanted {
         // What a tool's process forked before it was a tool's, or while nobody watched, is the tool's.
-        0 => tool_of(task.parent().tgid()),
+        0 if !is_agent => tool_of(task.parent().tgid()),
         slot => slot,
     };
     if slot == 0 && !tracks_all() {

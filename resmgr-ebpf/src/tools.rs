@@ -197,7 +197,7 @@ pub extern "C" fn tool_crossed(slot: u32, resource: u32, value: u64, tgid: u32) 
                     tell(sums, slot, n, level, 1, value, tgid);
                 }
                 Err(EEXIST) => (*sums).levels[n] = level as u32,
-                Err(_) => lost(Loss::CrossingsFull),
+                Err(_) => _ = lost(Loss::CrossingsFull),
             }
         }
     }
@@ -228,6 +228,15 @@ fn tell(sums: *const ToolCounters, slot: u32, resource: usize, level: usize, ris
         crossing.value = value as u64;
         crossing.at_ns = now_ns();
     });
+}
+
+/// The agent's thread group id.
+#[inline(always)]
+pub fn agent() -> u32 {
+    match facts() {
+        Some(facts) => facts.agent,
+        None => 0,
+    }
 }
 
 /// The slot that a process is to be taken into, because it was named or because of the cgroup that it is in; 0 for none.

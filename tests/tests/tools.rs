@@ -175,7 +175,16 @@ fn ten_thousand_processes_that_come_and_go_are_all_counted() {
     let of_children = all.saturating_sub(own);
     let difference = of_children.abs_diff(children_ns);
     println!("{count} children: {of_children} ns counted, {children_ns} ns by getrusage");
-    assert!(difference * 100 <= children_ns, "{of_children} against {children_ns}");
+    // What a child does after its parent has been told of its end is not in getrusage. It is little, but for emulation.
+    let percent = if std::env::var_os("RESMGR_TEST_VM").is_some() {
+        5
+    } else {
+        1
+    };
+    assert!(
+        difference * 100 <= children_ns * percent,
+        "{of_children} against {children_ns}"
+    );
 }
 
 #[test]
@@ -430,12 +439,10 @@ fn rules_make_tools_of_what_is_executed_and_of_what_runs() {
     // One that has ended before anybody could look at it.
     let output = run(Command::new("sh").args(["-c", ": brief-by-rule; (exit 0); exit 0"]));
     assert_eq!(output.code, Some(0));
-    let brief = until("it is counted", || {
-        tools(&agent, "brief")
-            .pop()
-            .filter(|tool| number(&tool["process_count"]) == 0)
+    let brief = until("both processes are counted", || {
+        let counts = |tool: &Value| ["processes_total", "process_count"].map(|count| number(&tool[count]));
+        tools(&agent, "brief").pop().filter(|tool| counts(tool) == [2, 0])
     });
-    assert_eq!(number(&brief["processes_total"]), 2, "{brief}");
     assert!(number(&brief["cpu_time_ns"]) > 0);
 }
 

@@ -450,8 +450,10 @@ fn a_configuration_that_cannot_be_used_is_refused_with_the_place() {
 #[test]
 fn file_systems_that_are_missing_are_mounted_and_unmounted_again() {
     let folder = Agent::folder();
-    // In a mount namespace of its own, where they are not mounted.
-    let script = "mount --make-rprivate / && umount -l /sys/kernel/tracing 2>/dev/null; umount -l /sys/fs/bpf 2>/dev/null; \
+    // In a mount namespace of its own, where they are not mounted, not once nor twice.
+    let script = "mount --make-rprivate / || exit; \
+                  while umount -l /sys/kernel/tracing 2>/dev/null; do :; done; \
+                  while umount -l /sys/fs/bpf 2>/dev/null; do :; done; \
                   \"$@\" || exit; grep -cE ' (/sys/kernel/tracing|/sys/fs/bpf) ' /proc/self/mountinfo";
     let agent = Agent::command(folder.path(), &["--status", "once"]);
     let output = run(Command::new("unshare")

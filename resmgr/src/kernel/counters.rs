@@ -1,5 +1,7 @@
 //! The maps that user space reads and writes while the programs run.
 
+use std::collections::HashSet;
+
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
@@ -19,7 +21,7 @@ pub(super) struct Maps {
     wanted: HashMap<MapData, u32, u8>,
     corrections: HashMap<MapData, u32, Wire<Correction>>,
     /// The processes that have corrections.
-    corrected: std::collections::HashSet<u32>,
+    corrected: HashSet<u32>,
     sockets: HashMap<MapData, u64, Wire<Owner>>,
     facts: Array<MapData, Wire<SweepFacts>>,
     active: Array<MapData, Wire<Active>>,
@@ -30,7 +32,7 @@ pub(super) fn failed(operation: &'static str, map: &'static str) -> impl Fn(aya:
     move |error| KernelError::Map {
         operation,
         map,
-        message: error.to_string(),
+        message: super::attach::chain(&error),
     }
 }
 
@@ -55,7 +57,7 @@ impl Maps {
             counters: take(bpf, names::COUNTERS)?,
             wanted: take(bpf, names::WANTED)?,
             corrections: take(bpf, names::CORRECTIONS)?,
-            corrected: std::collections::HashSet::new(),
+            corrected: HashSet::new(),
             sockets: take(bpf, names::SOCKETS)?,
             facts: take(bpf, names::FACTS)?,
             active: take(bpf, names::ACTIVE)?,
@@ -119,8 +121,9 @@ impl Maps {
 
     /// Makes a detailed pass visit these processes and no others.
     pub(super) fn want(&mut self, pids: &[u32]) -> Result<(), KernelError> {
+        let wanted: HashSet<u32> = pids.iter().copied().collect();
         let before: Vec<u32> = self.wanted.keys().filter_map(Result::ok).collect();
-        for pid in before.iter().filter(|pid| !pids.contains(pid)) {
+        for pid in before.iter().filter(|pid| !wanted.contains(pid)) {
             // One that is gone already is what was asked for.
             let _ = self.wanted.remove(pid);
         }

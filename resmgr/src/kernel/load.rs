@@ -106,7 +106,10 @@ impl Kernel {
             bpf,
             maps,
             tools,
-            facts: SweepFacts::default(),
+            facts: SweepFacts {
+                agent: std::process::id(),
+                ..SweepFacts::default()
+            },
             _pins: pins,
             statistics: Statistics::default(),
             logger,
@@ -320,15 +323,18 @@ impl Kernel {
         })
     }
 
+    /// Reads the open descriptors of processes, as many in a pass as there is room to name.
     pub(super) fn run_details(&mut self, pids: &[u32], mut take: impl FnMut(&FileRecord)) -> Result<(), KernelError> {
-        self.maps.want(pids)?;
-        self.iterate(names::SWEEP_FILES, |kind, record| {
-            if kind == RecordKind::File as u32
-                && let Some(record) = wire::read::<FileRecord>(record)
-            {
-                take(&record);
-            }
-        })?;
+        for pids in pids.chunks(self.max_processes.max(1) as usize) {
+            self.maps.want(pids)?;
+            self.iterate(names::SWEEP_FILES, |kind, record| {
+                if kind == RecordKind::File as u32
+                    && let Some(record) = wire::read::<FileRecord>(record)
+                {
+                    take(&record);
+                }
+            })?;
+        }
         Ok(())
     }
 

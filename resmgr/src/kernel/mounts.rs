@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::{
-    fs::fstatfs,
+    fs::{FlockOperation, flock, fstatfs},
     io::Errno,
     mount::{MountFlags, UnmountFlags, mount, unmount},
 };
@@ -51,6 +51,14 @@ pub struct Mounts {
     ours: Vec<&'static str>,
     /// Open, so that no other agent's end unmounts them.
     held: Vec<File>,
+}
+
+/// Waits until no other agent is about to mount there.
+fn turn(at: &str) -> Option<File> {
+    // Where the folder above cannot be opened or locked, nothing can be mounted below it either: that is told then.
+    let above = File::open(Path::new(at).parent()?).ok()?;
+    flock(&above, FlockOperation::LockExclusive).ok()?;
+    Some(above)
 }
 
 /// The folder of tracefs, where it is mounted.
@@ -108,6 +116,9 @@ impl Mounts {
 
     fn ensure_one(&mut self, needed: &Needed) -> Result<(), KernelError> {
         let at = needed.places[0];
+        // Until this is dropped: of two agents that both see nothing there, each would mount one on top of the other's, and
+        // the first one's pins would be out of sight.
+        let _turn = turn(at);
         for _ in 0..LOOKS {
             if let Some(folder) = needed.places.iter().find_map(|place| needed.open(place)) {
                 self.held.push(folder);

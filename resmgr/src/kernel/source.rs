@@ -9,6 +9,10 @@ use crate::model::{
 };
 
 impl Source for Kernel {
+    fn observer(&self) -> u32 {
+        self.facts.agent
+    }
+
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }

@@ -52,8 +52,8 @@ impl<S: Source> EnhancedResourceManager<S> {
     /// A manager over a source; without `sweeping` it goes by what events have counted.
     pub fn new(source: S, sweeping: bool) -> Self {
         Self {
+            tracker: ResourceTracker::driven_by(source.observer()),
             source,
-            tracker: ResourceTracker::default(),
             sweeping,
             cost: SweepCost::default(),
             refreshed: None,

@@ -110,6 +110,9 @@ pub struct SourceError {
 
 /// Where events and sweeps come from.
 pub trait Source {
+    /// The process that observes: it is no tool's.
+    fn observer(&self) -> u32;
+
     /// What this source observes.
     fn capabilities(&self) -> &Capabilities;
 

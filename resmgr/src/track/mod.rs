@@ -39,9 +39,19 @@ pub struct ResourceTracker {
     tools: BTreeMap<ToolSlot, TrackedTool>,
     /// Processes whose tool is decided and not known to the programs yet.
     decided: HashMap<ProcessId, ToolSlot>,
+    /// The process that observes: it is no tool's.
+    observer: u32,
 }
 
 impl ResourceTracker {
+    /// A tracker that a process drives, which is no tool's.
+    pub fn driven_by(observer: u32) -> Self {
+        Self {
+            observer,
+            ..Self::default()
+        }
+    }
+
     /// The processes, by pid.
     pub fn processes(&self) -> impl Iterator<Item = &TrackedProcess> {
         self.processes.values()
@@ -249,7 +259,8 @@ impl ResourceTracker {
     fn inherit(&mut self) {
         let homeless = |process: &&TrackedProcess| {
             let sample = &process.sample;
-            sample.tool.is_none() && sample.events.is_none() && !sample.kernel_thread
+            let is_counted = sample.tool.is_some() || sample.events.is_some();
+            !is_counted && !sample.kernel_thread && sample.id.pid != self.observer
         };
         if self.tools.is_empty() {
             return;

@@ -46,6 +46,8 @@ pub(super) struct Tools {
     cgroup2: Option<PathBuf>,
     leaves: Option<Leaves>,
     rules: Vec<Rule>,
+    /// Processes that matched one and found no room.
+    refused_by_rule: u64,
     pending: Vec<Pending>,
     container_files: Vec<ContainerFile>,
     followed: Vec<Followed>,

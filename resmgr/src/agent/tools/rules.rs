@@ -27,7 +27,7 @@ impl Tools {
             match self.rules.iter().find(|rule| rule.matches(&executed)) {
                 Some(rule) if !is_untouchable(id.pid) => {
                     let name = rule.tool.clone();
-                    decided |= begin_by_rule(manager, name, id, image.event.ppid, image.event.uid, clock)?;
+                    decided |= self.begin_by_rule(manager, name, id, image.event.ppid, image.event.uid, clock)?;
                 }
                 _ if track_all => {}
                 _ => manager.source_mut().dismiss(id),
@@ -86,7 +86,7 @@ impl Tools {
             let rule = executed.and_then(|executed| self.rules.iter().find(|rule| rule.matches(&executed)));
             if let Some(rule) = rule
                 && !is_untouchable(sample.id.pid)
-                && begin_by_rule(manager, rule.tool.clone(), sample.id, sample.ppid, sample.uid, clock)?
+                && self.begin_by_rule(manager, rule.tool.clone(), sample.id, sample.ppid, sample.uid, clock)?
             {
                 taken.insert(sample.id.pid);
             }
@@ -97,42 +97,48 @@ impl Tools {
             manager.take_in(clock)
         }
     }
+
+    /// Begins an instance of a rule's tool with a process; false where there is no room.
+    fn begin_by_rule<S: Source>(
+        &mut self,
+        manager: &mut EnhancedResourceManager<S>,
+        name: ToolName,
+        root: ProcessId,
+        ppid: u32,
+        uid: u32,
+        clock: &impl Clock,
+    ) -> Result<bool, SourceError> {
+        let new = NewTool {
+            name,
+            origin: ToolOrigin::Rule,
+            uid,
+            root: Some(root),
+            owner: proc::describe(ppid).map(|owner| owner.id),
+            cgroup: None,
+            limits: ToolLimits::LIGHT,
+        };
+        match manager.register(new, clock) {
+            Ok(slot) => {
+                manager.decide(root, slot)?;
+                Ok(true)
+            }
+            Err(ToolError::Source(error)) => Err(error),
+            Err(error @ ToolError::Full(_)) => {
+                self.refused_by_rule += 1;
+                // Told the more seldom, the more there are: a rule may match whatever is executed.
+                if self.refused_by_rule.is_power_of_two() {
+                    let refused = self.refused_by_rule;
+                    tracing::warn!(pid = root.pid, refused, %error, "a process matches a rule, and is no tool");
+                }
+                Ok(false)
+            }
+        }
+    }
 }
 
 /// Processes that are never a tool's by a rule: the host's first, and the agent.
 fn is_untouchable(pid: u32) -> bool {
     pid == 1 || pid == std::process::id()
-}
-
-/// Begins an instance of a rule's tool with a process; false where there is no room.
-fn begin_by_rule<S: Source>(
-    manager: &mut EnhancedResourceManager<S>,
-    name: ToolName,
-    root: ProcessId,
-    ppid: u32,
-    uid: u32,
-    clock: &impl Clock,
-) -> Result<bool, SourceError> {
-    let new = NewTool {
-        name,
-        origin: ToolOrigin::Rule,
-        uid,
-        root: Some(root),
-        owner: proc::describe(ppid).map(|owner| owner.id),
-        cgroup: None,
-        limits: ToolLimits::LIGHT,
-    };
-    match manager.register(new, clock) {
-        Ok(slot) => {
-            manager.decide(root, slot)?;
-            Ok(true)
-        }
-        Err(ToolError::Source(error)) => Err(error),
-        Err(error @ ToolError::Full(_)) => {
-            tracing::warn!(pid = root.pid, %error, "a process matches a rule, and is no tool");
-            Ok(false)
-        }
-    }
 }
 
 /// The path of a cgroup as `/proc/PID/cgroup` would have it, by its identity.

@@ -24,7 +24,8 @@ pub use tool::{
     ToolRecord, ToolResource,
 };
 
-/// The version of everything in this crate: a change of any layout or meaning raises it. Pins carry it.
+/// The version of everything in this crate: whatever is new in it raises it. Pins carry it: programs the version that they
+/// are of, maps the one that gave them their layout ([`names::KEPT_MAPS`]).
 pub const ABI_VERSION: u32 = 2;
 
 /// Length of a command name in the kernel, the terminating NUL included (`TASK_COMM_LEN`).

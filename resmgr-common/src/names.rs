@@ -53,25 +53,29 @@ pub const SOCKET_FILES: &str = "SOCKET_FILES";
 /// Map: per CPU, room for words of a descriptor table.
 pub const WORDS: &str = "WORDS";
 
-/// The maps that outlive an agent: what is counted, and by whom. The others are room to work in.
-pub const KEPT_MAPS: [&str; 17] = [
-    HANDED,
-    TRACKED,
-    ACTIVE,
-    TOOLS,
-    TOOL_LINES,
-    TOOL_RECORDS,
-    CROSSED,
-    JOINING,
-    CGROUPS,
-    COUNTERS,
-    SOCKETS,
-    HANDSHAKES,
-    CORRECTIONS,
-    FACTS,
-    LOSSES,
-    EVENTS,
-    RUNNING,
+/// The maps that outlive an agent, what is counted and by whom, each with the version that gave it its layout. The others
+/// are room to work in.
+///
+/// The layout of a map that was released is not changed: what is new gets a map of its own. So a newer version goes on with
+/// the maps of an older one, in which that one still counts until the moment that the newer one does.
+pub const KEPT_MAPS: [(&str, u32); 17] = [
+    (HANDED, 2),
+    (TRACKED, 2),
+    (ACTIVE, 2),
+    (TOOLS, 2),
+    (TOOL_LINES, 2),
+    (TOOL_RECORDS, 2),
+    (CROSSED, 2),
+    (JOINING, 2),
+    (CGROUPS, 2),
+    (COUNTERS, 2),
+    (SOCKETS, 2),
+    (HANDSHAKES, 2),
+    (CORRECTIONS, 2),
+    (FACTS, 2),
+    (LOSSES, 2),
+    (EVENTS, 2),
+    (RUNNING, 2),
 ];
 
 /// Every map that the object must hold.

@@ -3,6 +3,11 @@
 
 use std::{fs, path::Path};
 
+use resmgr::{
+    kernel::{HostFacts, Kernel, LoadOptions, Mounts},
+    model::{Source as _, ToolSums},
+};
+use resmgr_common::ABI_VERSION;
 use resmgr_tests::{Agent, Workload, number, open_fds, run, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -107,9 +112,77 @@ fn other_programs_take_over_without_a_gap_and_without_counting_twice() {
     let counted = |what: &str| number(&after["events"][what]) - number(&before["events"][what]);
     assert_eq!((counted("fds_opened"), counted("fds_closed")), (calls, calls));
     assert_eq!(agent.status(&[])["agent"]["hooks_adopted"], 0, "these are new programs");
-    let generations = fs::read_dir(agent.pin_dir().join("abi-2")).unwrap().flatten();
-    let left = generations.filter(|entry| entry.file_name().to_string_lossy().starts_with("gen-"));
-    assert_eq!(left.count(), 1, "the others are detached");
+    assert_eq!(generations(&agent.pin_dir(), ABI_VERSION), 1, "the others are detached");
+    drop(workload);
+}
+
+/// The generations that are pinned as a version.
+fn generations(pins: &Path, abi: u32) -> usize {
+    let entries = fs::read_dir(pins.join(format!("abi-{abi}")))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let is_one = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("gen-");
+    entries.filter(is_one).count()
+}
+
+#[test]
+fn a_newer_version_takes_over_from_an_older_one_which_then_leaves_it_alone() {
+    let mut agent = Agent::start_pinned(&[]);
+    let mut workload = workload_in_tool(&agent, "moved");
+    if !keeps_all_hooks(&agent) {
+        return;
+    }
+    let (pins, folder) = (agent.pin_dir(), agent.folder_path());
+    let before = tool(&agent, "moved");
+    agent.signal(Signal::TERM);
+    let _ = agent.wait();
+    let (calls, children) = (100_000, 300);
+    let busy = std::thread::spawn(move || {
+        workload.order(format!("open-close {calls}"));
+        workload.order(format!("fork-many {children}"));
+        workload
+    });
+    let mut mounts = Mounts::default();
+    mounts.ensure().unwrap();
+    let newer = LoadOptions {
+        pin_dir: Some(pins.clone()),
+        abi: ABI_VERSION + 1,
+        ..LoadOptions::default()
+    };
+    let mut kernel = Kernel::start(&HostFacts::look(None), &newer).unwrap();
+    let workload = busy.join().unwrap();
+    assert_eq!(kernel.capabilities().hooks_adopted, 0, "these are other programs");
+    let kept = kernel.kept_tools().unwrap();
+    assert_eq!(kept.len(), 1);
+    let ToolSums {
+        fds_opened,
+        fds_closed,
+        processes,
+        processes_total,
+        ..
+    } = kernel.tool_sums(kept[0].slot).unwrap();
+    let since = |now: u64, what: &str| now - number(&before["events"][what]);
+    assert_eq!(
+        (since(fds_opened, "fds_opened"), since(fds_closed, "fds_closed")),
+        (calls, calls)
+    );
+    assert_eq!(
+        (processes, processes_total),
+        (1, number(&before["processes_total"]) + children)
+    );
+    assert_eq!(
+        (generations(&pins, ABI_VERSION), generations(&pins, ABI_VERSION + 1)),
+        (0, 1)
+    );
+    drop(kernel);
+
+    let error = refused(&folder);
+    assert!(error.contains("newer resmgr"), "{error}");
+    let error = run(&mut Agent::pinned_command(&folder, &["--release"]));
+    assert_eq!((error.code, generations(&pins, ABI_VERSION + 1)), (Some(1), 1));
+    Kernel::release(&pins, ABI_VERSION + 1).unwrap();
+    assert!(!pins.exists());
     drop(workload);
 }
 
@@ -150,11 +223,11 @@ fn what_is_not_ours_is_named_and_stays() {
     for (stranger, said) in [
         ("cilium", "not resmgr's"),
         ("abi-99", "newer resmgr"),
-        ("abi-1", "older resmgr"),
+        ("abi-1/TOOLS", "no map"),
         ("abi-2/notes", "not resmgr's"),
     ] {
         let path = pins.join(stranger);
-        fs::create_dir(&path).unwrap();
+        fs::create_dir_all(&path).unwrap();
         let error = refused(&folder);
         assert!(
             error.contains(said) && error.contains(path.to_str().unwrap()),

@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+use resmgr_common::ABI_VERSION;
+
 use crate::{
     config::Rule,
     kernel::{BpfObject, Kernel, KernelError},
@@ -61,7 +63,7 @@ pub fn release(pin_dir: &Path) -> Result<(), AgentError> {
         return Err(KernelError::NotRoot.into());
     }
     if pin_dir.exists() {
-        Kernel::release(pin_dir)?;
+        Kernel::release(pin_dir, ABI_VERSION)?;
     }
     Ok(())
 }

@@ -86,6 +86,7 @@ fn start_kernel(facts: &HostFacts, options: &AgentOptions) -> Result<Kernel, Age
         // Without sweeps nobody else counts the others.
         track_all: options.track_all || options.no_sweep,
         pin_dir: (!options.ephemeral).then(|| options.pin_dir.clone()),
+        ..LoadOptions::default()
     };
     Ok(Kernel::start(facts, &load)?)
 }

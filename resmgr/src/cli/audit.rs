@@ -75,7 +75,11 @@ async fn audit(arguments: &Arguments, socket: &Path) -> Result<Audit, Failure> {
         only: arguments.pid,
         leaves: BTreeMap::new(),
     };
-    let report = auditor.client.status(StatusParams::default()).await?;
+    let fresh = StatusParams {
+        fresh: true,
+        ..StatusParams::default()
+    };
+    let report = auditor.client.status(fresh).await?;
     auditor.leaves = leaves(&report);
     let began = Instant::now();
     let mut audit = Audit::default();

@@ -46,8 +46,8 @@ pub(super) fn load_object(
     let track_all = u32::from(options.track_all);
     let mut loader = EbpfLoader::new();
     if let Some(pins) = pins {
-        pins.make_folder()?;
-        for name in names::KEPT_MAPS {
+        pins.make_folders()?;
+        for (name, _) in names::KEPT_MAPS {
             loader.map_pin_path(name, pins.map(name));
         }
     }

@@ -14,7 +14,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use bytes::BytesMut;
-use resmgr_common::{FileRecord, RecordKind, SweepFacts, names};
+use resmgr_common::{ABI_VERSION, FileRecord, RecordKind, SweepFacts, names};
 
 use super::{
     AttachPlan, BpfObject, Hook, HookKind, HostFacts, KernelError,
@@ -43,6 +43,8 @@ pub struct LoadOptions {
     pub track_all: bool,
     /// The folder for pins, under a BPF file system; `None` where nothing is to outlive the agent.
     pub pin_dir: Option<PathBuf>,
+    /// The version that the programs are pinned as: [`ABI_VERSION`], but where taking over is tried out.
+    pub abi: u32,
 }
 
 impl Default for LoadOptions {
@@ -53,6 +55,7 @@ impl Default for LoadOptions {
             ring_bytes: 1 << 20,
             track_all: false,
             pin_dir: None,
+            abi: ABI_VERSION,
         }
     }
 }
@@ -64,7 +67,7 @@ pub struct Kernel {
     pub(super) tools: ToolMaps,
     pub(super) facts: SweepFacts,
     /// Holds the folder for pins locked.
-    _pins: Option<Pins>,
+    pins: Option<Pins>,
     pub(super) statistics: Statistics,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     pub(super) capabilities: Capabilities,
@@ -89,8 +92,10 @@ impl Kernel {
             options.object.bytes(),
             bytemuck::bytes_of(&layout),
             &[u8::from(options.track_all)],
+            &options.abi.to_le_bytes(),
         ]);
-        let pins = options.pin_dir.as_deref().map(Pins::open).transpose()?;
+        let open = |root| Pins::open(root, options.abi);
+        let pins = options.pin_dir.as_deref().map(open).transpose()?;
         let adoption = pins
             .as_ref()
             .map(|pins| Adoption::decide(pins, fingerprint))
@@ -110,7 +115,7 @@ impl Kernel {
                 agent: std::process::id(),
                 ..SweepFacts::default()
             },
-            _pins: pins,
+            pins,
             statistics: Statistics::default(),
             logger,
             capabilities: Capabilities::default(),
@@ -142,12 +147,13 @@ impl Kernel {
         for generation in &adoption.others {
             Pins::end(generation)?;
         }
-        self.maps.activate(now, 0)
+        self.maps.activate(now, 0)?;
+        self.pins.as_ref().map_or(Ok(()), Pins::retire)
     }
 
     /// Removes all pins: detaches the programs, forgets the counts.
-    pub fn release(pin_dir: &std::path::Path) -> Result<(), KernelError> {
-        Pins::open(pin_dir)?.release()
+    pub fn release(pin_dir: &std::path::Path, abi: u32) -> Result<(), KernelError> {
+        Pins::open(pin_dir, abi)?.release()
     }
 
     /// A descriptor that becomes readable when the ring holds something urgent.

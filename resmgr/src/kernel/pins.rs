@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! PIN-DIR/active                         the map that names the generation of programs that counts
-//! PIN-DIR/abi-N/MAP                      the maps of version N of what crosses the kernel boundary
-//! PIN-DIR/abi-N/gen-G-FINGERPRINT/LINK   the links of a generation; the fingerprint tells of which programs
+//! PIN-DIR/abi-N/MAP                      the maps whose layout version N of what crosses the kernel boundary gave them
+//! PIN-DIR/abi-N/gen-G-FINGERPRINT/LINK   the links of a generation of version N; the fingerprint tells of which programs
 //! ```
 //!
+//! A version goes on with the maps of older ones, takes over from their programs, and leaves newer ones alone.
 //! What is not of this shape, or is no map or link of ours, is somebody else's: it is named in an error, and stays.
 
 use std::{
@@ -23,8 +24,8 @@ use aya::{
     },
 };
 use resmgr_common::{
-    ABI_VERSION, Active, Correction, CrossedKey, Handed, Joining, Owner, ProcessCounters, SweepFacts, ToolCounters,
-    ToolLines, ToolRecord, Tracked, names,
+    Active, Correction, CrossedKey, Handed, Joining, Owner, ProcessCounters, SweepFacts, ToolCounters, ToolLines,
+    ToolRecord, Tracked, names,
 };
 use rustix::fs::{FlockOperation, flock};
 
@@ -39,6 +40,8 @@ const NAME_BYTES: usize = 15;
 /// A folder for pins, locked while its agent lives.
 pub(super) struct Pins {
     root: PathBuf,
+    /// The version that the programs are of.
+    abi: u32,
     /// Held for the lock on it.
     _lock: File,
 }
@@ -132,7 +135,7 @@ fn shape(map: &str) -> (usize, usize) {
 
 impl Pins {
     /// Opens a folder for pins, and makes it where it is missing; refuses one that holds what is not ours.
-    pub(super) fn open(root: &Path) -> Result<Self, KernelError> {
+    pub(super) fn open(root: &Path, abi: u32) -> Result<Self, KernelError> {
         make(root)?;
         let on = rustix::fs::statfs(root).map_err(|errno| failed("look at", root)(errno.into()))?;
         if on.f_type != BPF_FS_MAGIC {
@@ -150,50 +153,68 @@ impl Pins {
         }
         let pins = Self {
             root: root.to_owned(),
+            abi,
             _lock: lock,
         };
         pins.check()?;
         Ok(pins)
     }
 
-    /// Where the maps of this version lie.
-    fn abi(&self) -> PathBuf {
-        self.root.join(format!("abi-{ABI_VERSION}"))
+    /// The folder of a version.
+    fn folder(&self, abi: u32) -> PathBuf {
+        self.root.join(format!("abi-{abi}"))
+    }
+
+    /// The folders of this version and of older ones, as far as they are there.
+    fn folders(&self) -> impl Iterator<Item = (u32, PathBuf)> + '_ {
+        let folders = (0..=self.abi).map(|abi| (abi, self.folder(abi)));
+        folders.filter(|(_, folder)| folder.exists())
     }
 
     /// Where a map is pinned.
     pub(super) fn map(&self, name: &str) -> PathBuf {
         if name == names::ACTIVE {
-            self.root.join("active")
-        } else {
-            self.abi().join(name)
+            return self.root.join("active");
         }
+        let kept = names::KEPT_MAPS.into_iter().find(|&(kept, _)| kept == name);
+        self.folder(kept.map_or(self.abi, |(_, since)| since)).join(name)
     }
 
-    /// Makes the folder of this version's maps.
-    pub(super) fn make_folder(&self) -> Result<(), KernelError> {
-        make(&self.abi())
+    /// Makes the folders of all maps.
+    pub(super) fn make_folders(&self) -> Result<(), KernelError> {
+        names::KEPT_MAPS
+            .into_iter()
+            .try_for_each(|(_, since)| make(&self.folder(since)))
     }
 
     /// Refuses what is not ours.
     fn check(&self) -> Result<(), KernelError> {
         let active = self.map(names::ACTIVE);
-        let abi = self.abi();
         for path in entries(&self.root)? {
-            if path != active && path != abi {
-                return Err(stranger(&path));
+            if path != active && !self.folders().any(|(_, folder)| folder == path) {
+                return Err(self.stranger(&path));
             }
         }
-        for name in names::KEPT_MAPS {
+        for (name, _) in names::KEPT_MAPS {
             let path = self.map(name);
             if path.exists() {
                 check_map(&path, name)?;
             }
         }
-        for path in entries(&abi)? {
-            let is_map = names::KEPT_MAPS.iter().any(|name| self.map(name) == path);
-            if !is_map && Generation::from_folder(path.clone()).is_none() {
-                return Err(stranger(&path));
+        for (abi, folder) in self.folders() {
+            for path in entries(&folder)? {
+                let kept = names::KEPT_MAPS
+                    .into_iter()
+                    .find(|&(name, since)| since >= abi && folder.join(name) == path);
+                match kept {
+                    Some((name, since)) if since > abi => {
+                        // Its layout is an older one's, that a later version has replaced.
+                        named_map(&path, name)?;
+                    }
+                    Some(_) => {}
+                    None if Generation::from_folder(path.clone()).is_some() => {}
+                    None => return Err(self.stranger(&path)),
+                }
             }
         }
         for generation in self.generations()? {
@@ -204,12 +225,12 @@ impl Pins {
         Ok(())
     }
 
-    /// The generations whose links are there, in ascending order.
+    /// The generations whose links are there, of this version and older ones, in ascending order.
     pub(super) fn generations(&self) -> Result<Vec<Generation>, KernelError> {
-        let mut generations: Vec<Generation> = entries(&self.abi())?
-            .into_iter()
-            .filter_map(Generation::from_folder)
-            .collect();
+        let mut generations = Vec::new();
+        for (_, folder) in self.folders() {
+            generations.extend(entries(&folder)?.into_iter().filter_map(Generation::from_folder));
+        }
         generations.sort_by_key(|generation| generation.number);
         Ok(generations)
     }
@@ -230,7 +251,7 @@ impl Pins {
 
     /// Makes the folder of a new generation.
     pub(super) fn begin(&self, number: u32, fingerprint: u64) -> Result<Generation, KernelError> {
-        let folder = self.abi().join(format!("gen-{number}-{fingerprint:016x}"));
+        let folder = self.folder(self.abi).join(format!("gen-{number}-{fingerprint:016x}"));
         make(&folder)?;
         Ok(Generation {
             number,
@@ -247,67 +268,81 @@ impl Pins {
         fs::remove_dir(&generation.folder).map_err(failed("remove", &generation.folder))
     }
 
+    /// Removes what no version from this one on uses: maps whose layout was replaced, folders that are empty.
+    pub(super) fn retire(&self) -> Result<(), KernelError> {
+        for (_, folder) in self.folders() {
+            for path in entries(&folder)? {
+                let is_used = names::KEPT_MAPS.iter().any(|(name, _)| self.map(name) == path);
+                if !is_used && Generation::from_folder(path.clone()).is_none() {
+                    fs::remove_file(&path).map_err(failed("remove", &path))?;
+                }
+            }
+            // It stays where something is in it.
+            let _ = fs::remove_dir(&folder);
+        }
+        Ok(())
+    }
+
     /// Removes everything: detaches all programs, forgets all counts.
     pub(super) fn release(self) -> Result<(), KernelError> {
         for generation in self.generations()? {
             Self::end(&generation)?;
         }
-        for name in names::KEPT_MAPS {
+        for (name, _) in names::KEPT_MAPS {
             let path = self.map(name);
             if path.exists() {
                 fs::remove_file(&path).map_err(failed("remove", &path))?;
             }
         }
-        for folder in [self.abi(), self.root] {
-            match fs::remove_dir(&folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &folder)(error)),
-                _ => {}
-            }
+        self.retire()?;
+        fs::remove_dir(&self.root).map_err(failed("remove", &self.root))
+    }
+
+    /// What is not ours, or not for us.
+    fn stranger(&self, path: &Path) -> KernelError {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let version = name
+            .strip_prefix("abi-")
+            .and_then(|version| version.parse::<u32>().ok());
+        match version {
+            Some(version) if version > self.abi => foreign(
+                path,
+                format!(
+                    "is of a newer resmgr (version {version} of the maps, this is {}): start that one, or let it clean up \
+                     by `resmgr agent --release`",
+                    self.abi
+                ),
+            ),
+            _ => foreign(path, "is not resmgr's: move it away, or give another --pin-dir"),
         }
-        Ok(())
     }
 }
 
-fn stranger(path: &Path) -> KernelError {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    match name
-        .strip_prefix("abi-")
-        .and_then(|version| version.parse::<u32>().ok())
-    {
-        Some(version) if version > ABI_VERSION => foreign(
-            path,
-            format!(
-                "is of a newer resmgr (version {version} of the maps, this is {ABI_VERSION}): start that one, or let it \
-                 clean up by `resmgr agent --release`"
-            ),
-        ),
-        Some(version) => foreign(
-            path,
-            format!(
-                "is of an older resmgr (version {version} of the maps, this is {ABI_VERSION}): let that one clean up by \
-                 `resmgr agent --release`"
-            ),
-        ),
-        None => foreign(path, "is not resmgr's: move it away, or give another --pin-dir"),
-    }
-}
-
-/// Refuses a map that is not the one of that name.
-fn check_map(path: &Path, name: &str) -> Result<(), KernelError> {
+/// Refuses a map that is not the one of that name, of whatever layout.
+fn named_map(path: &Path, name: &str) -> Result<MapInfo, KernelError> {
     let info = MapInfo::from_pin(path).map_err(|error| foreign(path, format!("is no map: {error}")))?;
+    let own = info.name_as_str().unwrap_or(name);
+    if own == &name[..name.len().min(NAME_BYTES)] {
+        return Ok(info);
+    }
+    Err(foreign(
+        path,
+        format!("is a map {own}, not the {name} that belongs there: move it away, or give another --pin-dir"),
+    ))
+}
+
+/// Refuses a map that is not the one of that name with today's layout.
+fn check_map(path: &Path, name: &str) -> Result<(), KernelError> {
+    let info = named_map(path, name)?;
     let (key, value) = shape(name);
-    let is_named = info
-        .name_as_str()
-        .is_none_or(|own| own == &name[..name.len().min(NAME_BYTES)]);
-    if is_named && (info.key_size() as usize, info.value_size() as usize) == (key, value) {
+    if (info.key_size() as usize, info.value_size() as usize) == (key, value) {
         return Ok(());
     }
     Err(foreign(
         path,
         format!(
-            "is a map {} of {}-byte keys and {}-byte values, not the {name} that belongs there ({key}, {value}): move it \
+            "has {}-byte keys and {}-byte values, not those of the {name} that belongs there ({key}, {value}): move it \
              away, or give another --pin-dir",
-            info.name_as_str().unwrap_or("without a name"),
             info.key_size(),
             info.value_size(),
         ),
@@ -363,13 +398,5 @@ mod tests {
                 "{name}"
             );
         }
-    }
-
-    #[test]
-    fn pins_of_another_version_are_told_from_strangers() {
-        let said = |name: &str| stranger(&PathBuf::from("/pins").join(name)).to_string();
-        assert!(said("abi-99").contains("newer resmgr"));
-        assert!(said("abi-1").contains("older resmgr"));
-        assert!(said("cilium").contains("not resmgr's"));
     }
 }

@@ -69,6 +69,8 @@ pub struct ToolCounters {
     pub operation_start_ns: u64,
     /// Operations begun.
     pub operations: u64,
+    /// Until when a process of it last used CPU, on the run queue's clock.
+    pub used_until_ns: u64,
     /// When the window began in which idleness is looked for, on the run queue's clock.
     pub window_start_ns: u64,
     /// `cpu_ns` at that time.
@@ -76,7 +78,7 @@ pub struct ToolCounters {
     /// The level that each [`ToolResource`] is at.
     pub levels: [u32; TOOL_RESOURCES],
 }
-wire!(ToolCounters, 19 * 8 + 16);
+wire!(ToolCounters, 20 * 8 + 16);
 
 /// What a tool's use is compared with: an element of the map `TOOL_LINES`. Written by user space alone.
 #[repr(C)]
@@ -117,6 +119,8 @@ pub struct ToolRecord {
     pub uid: u32,
     /// How it came to be.
     pub origin: u32,
+    /// 1 where its whole life is one operation, 0 where idleness ends one.
+    pub endless: u64,
     /// Highest memory in bytes that a sweep has seen.
     pub memory_peak_bytes: u64,
     /// Its name, NUL-padded.
@@ -124,7 +128,7 @@ pub struct ToolRecord {
     /// The cgroup that it is in or that makes it up, NUL-padded; empty where there is none.
     pub cgroup: [u8; TOOL_PATH_LEN],
 }
-wire!(ToolRecord, 5 * 8 + 4 * 4 + 64 + 256);
+wire!(ToolRecord, 6 * 8 + 4 * 4 + 64 + 256);
 
 /// A process that is to be taken into a tool: the value of the map `JOINING`, keyed by thread group id.
 #[repr(C)]

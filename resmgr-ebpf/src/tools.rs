@@ -24,6 +24,12 @@ pub struct Tool {
     sums: *mut ToolCounters,
 }
 
+/// Whether a window's time has passed. Clocks of run queues differ a little: a time that is not yet is none.
+#[inline(always)]
+fn has_passed(ns: u64) -> bool {
+    (WINDOW_NS..u64::MAX / 2).contains(&ns)
+}
+
 impl Tool {
     /// The tool in a slot; `None` for the slot of processes in no tool.
     #[inline(always)]
@@ -56,17 +62,25 @@ impl Tool {
         unsafe {
             let before_ns = (*self.sums).cpu_ns;
             add(&raw mut (*self.sums).cpu_ns, used_ns);
+            let began_ns = at_ns.wrapping_sub(used_ns);
+            let rested_ns = began_ns.wrapping_sub((*self.sums).used_until_ns);
             let elapsed_ns = at_ns.wrapping_sub((*self.sums).window_start_ns);
-            // Clocks of run queues differ a little: a time before the window's start is inside it.
-            if (WINDOW_NS..u64::MAX / 2).contains(&elapsed_ns) {
-                let in_window_ns = before_ns.wrapping_sub((*self.sums).window_cpu_ns);
-                if in_window_ns < elapsed_ns / IDLE_SHARE {
-                    (*self.sums).operation_start_ns = before_ns;
-                    (*self.sums).operations += 1;
-                }
-                (*self.sums).window_start_ns = at_ns;
-                (*self.sums).window_cpu_ns = before_ns;
+            let in_window_ns = (before_ns + used_ns).wrapping_sub((*self.sums).window_cpu_ns);
+            // Either nobody ran at all, or all of them together hardly did.
+            let rested = has_passed(rested_ns);
+            let is_over = has_passed(elapsed_ns);
+            if rested || is_over && in_window_ns < elapsed_ns / IDLE_SHARE {
+                (*self.sums).operation_start_ns = before_ns;
+                (*self.sums).operations += 1;
             }
+            if rested {
+                (*self.sums).window_start_ns = began_ns;
+                (*self.sums).window_cpu_ns = before_ns;
+            } else if is_over {
+                (*self.sums).window_start_ns = at_ns;
+                (*self.sums).window_cpu_ns = before_ns + used_ns;
+            }
+            (*self.sums).used_until_ns = at_ns;
         }
         self.compare(ToolResource::Cpu, tgid);
     }

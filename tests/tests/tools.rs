@@ -333,6 +333,56 @@ fn crossings_are_told_once_a_level_and_not_at_the_next_tick() {
     let (level, risen, value) = told("memory", 1).remove(0);
     assert_eq!((level.as_str(), risen), ("warning", true));
     assert!((80 << 20..82 << 20).contains(&value), "{value}");
+
+    // Connections: 8 and 10 of 10, at the connect that makes them; all given up again.
+    let mut listener = Workload::start();
+    let address = listener.order("listen 127.0.0.1:0");
+    workload.order(format!("connect {address} 10"));
+    let expected = [("warning", true, 8), ("critical", true, 10), ("emergency", true, 10)];
+    let expected = expected.map(|(level, risen, value)| (level.to_owned(), risen, value));
+    assert_eq!(told("connections", 3), expected);
+    workload.order("disconnect 10");
+    assert!(told("connections", 6)[3..].iter().all(|(_, risen, _)| !risen));
+}
+
+#[test]
+fn cpu_time_crosses_its_line_by_operations_of_the_kind_that_was_asked_for() {
+    // Warning is at 24 s of 30: two workloads use them on two CPUs, and rest in between.
+    if std::env::var_os("RESMGR_TEST_FULL").is_none() || std::env::var_os("RESMGR_TEST_VM").is_some() {
+        eprintln!("left out: half a minute of two CPUs, which only a full run takes");
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let start = |tool: &str| {
+        let mut exec = agent.client(&["exec", "--require", "--tool", tool, "--operation", tool, "--"]);
+        Workload::over(exec.arg(resmgr_tests::binary("workload")))
+    };
+    let crossings = |name: &str| tool(&agent, name)["crossings"].as_array().unwrap().clone();
+    std::thread::scope(|scope| {
+        for name in ["run", "busy"] {
+            let mut workload = start(name);
+            scope.spawn(move || {
+                workload.order("spin 13000");
+                std::thread::sleep(Duration::from_millis(2500));
+                workload.order("spin 13000");
+                assert_eq!(crossings("busy"), Vec::<Value>::new(), "each operation had 13 s");
+                let of_run = crossings("run");
+                // The other one may be a little behind.
+                if name == "run" {
+                    assert_eq!(of_run.len(), 1, "{of_run:?}");
+                    assert_eq!(
+                        (&of_run[0]["resource"], &of_run[0]["level"]),
+                        (&"cpu".into(), &"warning".into())
+                    );
+                    let value = number(&of_run[0]["value"]);
+                    assert!((24_000..25_000).contains(&value), "{value} ms");
+                }
+                workload.order("spin 12000");
+            });
+        }
+    });
+    // 25 s at a stretch are one operation.
+    assert_eq!(crossings("busy").len(), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Failure, failure::Code, output};
 use crate::{
-    model::ToolName,
+    model::{OperationKind, ToolName},
     protocol::{AttachParams, AttachTarget, Client},
 };
 
@@ -18,6 +18,9 @@ pub(super) struct Arguments {
     tool: ToolName,
     #[command(flatten)]
     target: Target,
+    /// What its CPU limit counts over: `busy`, from idleness to idleness, or `run`, its life.
+    #[arg(long, value_name = "KIND", default_value_t)]
+    operation: OperationKind,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -45,7 +48,13 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     let tool = arguments.tool.clone();
     let registered = runtime.block_on(async {
         let mut client = Client::connect(socket).await?;
-        client.attach(AttachParams { tool, target }).await
+        client
+            .attach(AttachParams {
+                tool,
+                target,
+                operation: arguments.operation,
+            })
+            .await
     })?;
     let line = if arguments.json {
         serde_json::to_string(&registered).map_err(|error| Failure::new(Code::Failed, error))?

@@ -12,7 +12,7 @@ use std::{
 use clap::Args;
 
 use crate::{
-    model::ToolName,
+    model::{OperationKind, ToolName},
     protocol::{Client, ClientError, RegisterParams, Registered},
 };
 
@@ -36,6 +36,9 @@ pub(super) struct Arguments {
     /// container's processes are the tool's too.
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
+    /// What its CPU limit counts over: `busy`, from idleness to idleness, or `run`, its life.
+    #[arg(long, value_name = "KIND", default_value_t)]
+    operation: OperationKind,
     /// The command and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -116,7 +119,13 @@ fn register(arguments: &Arguments, socket: &Path) -> Result<Registered, Untracke
         .build()?;
     runtime.block_on(async {
         let mut client = Client::connect(socket).await?;
-        Ok(client.register(RegisterParams { tool, cidfile }).await?)
+        Ok(client
+            .register(RegisterParams {
+                tool,
+                cidfile,
+                operation: arguments.operation,
+            })
+            .await?)
     })
 }
 
@@ -130,6 +139,7 @@ mod tests {
             tool: None,
             require: false,
             cidfile: None,
+            operation: OperationKind::Busy,
             command: vec![command.into()],
         };
         arguments.name().map(String::from)

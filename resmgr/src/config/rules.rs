@@ -4,7 +4,7 @@ use serde::Deserialize;
 use wildmatch::WildMatch;
 
 use super::ConfigError;
-use crate::model::ToolName;
+use crate::model::{OperationKind, ToolName};
 
 /// A rule as written: `[[rule]]`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -20,6 +20,9 @@ pub struct RuleTable {
     pub cgroup: Option<String>,
     /// User name or id.
     pub user: Option<UserText>,
+    /// What the tool's CPU limit counts over: `busy` or `run`.
+    #[serde(default)]
+    pub operation: OperationKind,
 }
 
 /// A user as written.
@@ -37,6 +40,8 @@ pub enum UserText {
 pub struct Rule {
     /// The tool's name.
     pub tool: ToolName,
+    /// What its CPU limit counts over.
+    pub operation: OperationKind,
     executable: Option<WildMatch>,
     command: Option<WildMatch>,
     cgroup: Option<WildMatch>,
@@ -85,6 +90,7 @@ impl Rule {
         let pattern = |text: &Option<String>| text.as_deref().map(WildMatch::new);
         Ok(Self {
             tool,
+            operation: table.operation,
             executable: pattern(&table.executable),
             command: pattern(&table.command),
             cgroup: pattern(&table.cgroup),

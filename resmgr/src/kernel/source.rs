@@ -98,12 +98,12 @@ impl Source for Kernel {
 
     fn set_lines(
         &mut self,
-        slot: ToolSlot,
+        tool: &ToolIdentity,
         limits: &ToolLimits,
         adjustment: ToolAdjustment,
     ) -> Result<(), SourceError> {
         self.tools
-            .set_lines(slot, limits, adjustment)
+            .set_lines(tool, limits, adjustment)
             .map_err(|error| source_error("draw a tool's lines", &error))
     }
 

@@ -16,8 +16,8 @@ use super::{
     wire::Wire,
 };
 use crate::model::{
-    Joining, ProcessId, Resource, ResourceStatus, ToolAdjustment, ToolIdentity, ToolLimits, ToolOrigin, ToolSlot,
-    ToolSums,
+    Joining, OperationKind, ProcessId, Resource, ResourceStatus, ToolAdjustment, ToolIdentity, ToolLimits, ToolOrigin,
+    ToolSlot, ToolSums,
 };
 
 /// Nanoseconds of a millisecond.
@@ -73,7 +73,7 @@ impl ToolMaps {
 
     /// Begins a tool.
     pub(super) fn begin(&mut self, tool: &ToolIdentity, limits: &ToolLimits) -> Result<(), KernelError> {
-        self.set_lines(tool.slot, limits, ToolAdjustment::default())?;
+        self.set_lines(tool, limits, ToolAdjustment::default())?;
         self.describe(tool)?;
         let counters = ToolCounters {
             instance: tool.instance,
@@ -113,13 +113,14 @@ impl ToolMaps {
     /// Draws a tool's lines.
     pub(super) fn set_lines(
         &mut self,
-        slot: ToolSlot,
+        tool: &ToolIdentity,
         limits: &ToolLimits,
         adjustment: ToolAdjustment,
     ) -> Result<(), KernelError> {
-        let lines = self.draw(limits, adjustment);
+        let mut lines = self.draw(limits, adjustment);
+        lines.endless = u64::from(tool.operation == OperationKind::Run);
         self.lines
-            .set(slot.0, Wire(lines), 0)
+            .set(tool.slot.0, Wire(lines), 0)
             .map_err(failed("write", names::TOOL_LINES))
     }
 
@@ -258,6 +259,7 @@ fn record(tool: &ToolIdentity) -> ToolRecord {
         owner_tgid: tool.owner.map_or(0, |owner| owner.pid),
         uid: tool.uid,
         origin: tool.origin as u32,
+        endless: u64::from(tool.operation == OperationKind::Run),
         memory_peak_bytes: 0,
         name: padded(tool.name.as_str().as_bytes()),
         cgroup: padded(path),
@@ -279,6 +281,11 @@ fn identity(slot: ToolSlot, record: &ToolRecord) -> Option<ToolIdentity> {
         instance: record.instance,
         name: std::str::from_utf8(text(&record.name)).ok()?.parse().ok()?,
         origin: origins.into_iter().find(|&origin| origin as u32 == record.origin)?,
+        operation: if record.endless == 0 {
+            OperationKind::Busy
+        } else {
+            OperationKind::Run
+        },
         uid: record.uid,
         root: process(record.root_tgid, record.root_start_ns),
         owner: process(record.owner_tgid, record.owner_start_ns),
@@ -299,6 +306,7 @@ mod tests {
             instance: 7,
             name: "web-search".parse().unwrap(),
             origin: ToolOrigin::Rule,
+            operation: OperationKind::Run,
             uid: 1000,
             root: Some(ProcessId { pid: 5, start_ns: 6 }),
             owner: None,

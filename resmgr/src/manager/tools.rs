@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use super::EnhancedResourceManager;
 use crate::{
-    model::{Clock, Joining, ProcessId, Source, SourceError, ToolIdentity, ToolLimits, ToolName, ToolOrigin, ToolSlot},
+    model::{
+        Clock, Joining, OperationKind, ProcessId, Source, SourceError, ToolIdentity, ToolLimits, ToolName, ToolOrigin,
+        ToolSlot,
+    },
     track::TrackedTool,
 };
 
@@ -20,6 +23,8 @@ pub struct NewTool {
     pub name: ToolName,
     /// How it comes to be.
     pub origin: ToolOrigin,
+    /// What its CPU limit counts over.
+    pub operation: OperationKind,
     /// The user whose tool it is.
     pub uid: u32,
     /// Its first process, where it begins with one.
@@ -67,6 +72,7 @@ impl<S: Source> EnhancedResourceManager<S> {
             instance: self.next_instance,
             name: tool.name,
             origin: tool.origin,
+            operation: tool.operation,
             uid: tool.uid,
             root: tool.root,
             owner: tool.owner,
@@ -181,8 +187,7 @@ impl<S: Source> EnhancedResourceManager<S> {
             };
             tool.sums = now;
             if let Some(adjustment) = tool.adjust(&now) {
-                let limits = tool.limits;
-                self.source.set_lines(slot, &limits, adjustment)?;
+                self.source.set_lines(&tool.identity, &tool.limits, adjustment)?;
             }
         }
         Ok(())

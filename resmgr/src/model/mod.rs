@@ -25,5 +25,8 @@ pub use source::{
 };
 pub use status::ResourceStatus;
 pub use time::{Clock, Timestamp};
-pub use tool::{BadToolName, Crossing, ImageEvent, Resource, ToolIdentity, ToolName, ToolOrigin, ToolSlot, ToolSums};
+pub use tool::{
+    BadToolName, Crossing, ImageEvent, OperationKind, OperationKindError, Resource, ToolIdentity, ToolName, ToolOrigin,
+    ToolSlot, ToolSums,
+};
 pub use usage::ResourceUsage;

@@ -150,8 +150,12 @@ pub trait Source {
     fn describe_tool(&mut self, tool: &ToolIdentity) -> Result<(), SourceError>;
 
     /// Draws a tool's lines.
-    fn set_lines(&mut self, slot: ToolSlot, limits: &ToolLimits, adjustment: ToolAdjustment)
-    -> Result<(), SourceError>;
+    fn set_lines(
+        &mut self,
+        tool: &ToolIdentity,
+        limits: &ToolLimits,
+        adjustment: ToolAdjustment,
+    ) -> Result<(), SourceError>;
 
     /// Ends a tool: its slot is free.
     fn end_tool(&mut self, slot: ToolSlot) -> Result<(), SourceError>;

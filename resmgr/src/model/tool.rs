@@ -76,6 +76,43 @@ pub enum ToolOrigin {
     Rule,
 }
 
+/// The span that a tool's CPU limit counts over. The kernel sees none, so the tool says which is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationKind {
+    /// From the first use of CPU after idleness, which is less than 5 % of a core over a second, until the next idleness.
+    #[default]
+    Busy,
+    /// The tool's life.
+    Run,
+}
+
+/// A text that names no [`OperationKind`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no kind of operation: write busy (from idleness to idleness) or run (the tool's life)")]
+pub struct OperationKindError(String);
+
+impl FromStr for OperationKind {
+    type Err = OperationKindError;
+
+    fn from_str(text: &str) -> Result<Self, OperationKindError> {
+        match text {
+            "busy" => Ok(Self::Busy),
+            "run" => Ok(Self::Run),
+            _ => Err(OperationKindError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for OperationKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "busy",
+            Self::Run => "run",
+        })
+    }
+}
+
 /// Where the kernel keeps a tool's sums: a number that another tool may have after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ToolSlot(pub u32);
@@ -91,6 +128,8 @@ pub struct ToolIdentity {
     pub name: ToolName,
     /// How it came to be.
     pub origin: ToolOrigin,
+    /// What its CPU limit counts over.
+    pub operation: OperationKind,
     /// The user whose tool it is.
     pub uid: u32,
     /// Its first process, where it began with one.

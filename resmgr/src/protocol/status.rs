@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Connection, Drift, EndedTotals, EventCounts, FileKind, HostTotals, Losses, MapUse, Memory, MissingHook,
-    ProgramCost, Resource, ResourcePattern, ResourceStatus, ResourceUsage, ToolLimits, ToolName, ToolOrigin,
+    OperationKind, ProgramCost, Resource, ResourcePattern, ResourceStatus, ResourceUsage, ToolLimits, ToolName,
+    ToolOrigin,
 };
 
 /// Which processes a report lists.
@@ -150,6 +151,8 @@ pub struct ToolStatus {
     pub instance: u64,
     /// How it came to be.
     pub origin: ToolOrigin,
+    /// What its CPU limit counts over.
+    pub operation: OperationKind,
     /// User id of the user whose tool it is.
     pub uid: u32,
     /// When it was registered.

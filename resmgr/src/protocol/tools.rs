@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ToolName;
+use crate::model::{OperationKind, ToolName};
 
 /// The caller becomes a tool's first process: when it executes its program, if not before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct RegisterParams {
     /// the tool's too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidfile: Option<PathBuf>,
+    /// What the tool's CPU limit counts over.
+    #[serde(default)]
+    pub operation: OperationKind,
 }
 
 /// Processes that run already become a tool.
@@ -26,6 +29,9 @@ pub struct AttachParams {
     pub tool: ToolName,
     /// Which processes.
     pub target: AttachTarget,
+    /// What the tool's CPU limit counts over.
+    #[serde(default)]
+    pub operation: OperationKind,
 }
 
 /// The processes that become a tool.

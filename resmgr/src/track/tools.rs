@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::TrackedProcess;
 use crate::model::{
-    Crossing, Memory, ProcessId, Resource, ResourceStatus, SocketId, TableId, ToolAdjustment, ToolIdentity, ToolLimits,
-    ToolSums,
+    Crossing, Memory, OperationKind, ProcessId, Resource, ResourceStatus, SocketId, TableId, ToolAdjustment,
+    ToolIdentity, ToolLimits, ToolSums,
 };
 
 /// Crossings that are remembered of a tool.
@@ -187,7 +187,13 @@ impl TrackedTool {
     pub fn value(&self, resource: Resource) -> u64 {
         let sum = match resource {
             Resource::Memory => self.sums.memory_bytes + self.adjustment.memory_bytes,
-            Resource::Cpu => return self.sums.operation_cpu_ns / 1_000_000,
+            Resource::Cpu => {
+                let ns = match self.identity.operation {
+                    OperationKind::Busy => self.sums.operation_cpu_ns,
+                    OperationKind::Run => self.sums.cpu_ns,
+                };
+                return ns / 1_000_000;
+            }
             Resource::Fds => self.sums.fds_open + self.adjustment.fds,
             Resource::Connections => self.sums.connections_open + self.adjustment.connections,
         };

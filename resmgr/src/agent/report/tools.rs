@@ -69,6 +69,7 @@ fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker,
         name: identity.name.clone(),
         instance: identity.instance,
         origin: identity.origin,
+        operation: identity.operation,
         uid: identity.uid,
         registered_at: chrono::DateTime::from_timestamp_nanos(registered_ns),
         ended_s: tool

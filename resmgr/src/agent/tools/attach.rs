@@ -9,7 +9,7 @@ use crate::{
         server::Caller,
     },
     manager::{EnhancedResourceManager, NewTool},
-    model::{Clock, Joining, PROC_TICK_NS, Source, ToolLimits, ToolName, ToolOrigin, ToolSlot},
+    model::{Clock, Joining, PROC_TICK_NS, Source, ToolLimits, ToolOrigin, ToolSlot},
     protocol::{AttachParams, AttachTarget, Refusal, RefusalCode, Registered},
 };
 
@@ -23,8 +23,8 @@ impl Tools {
         clock: &impl Clock,
     ) -> Result<Registered, Refusal> {
         let slot = match &params.target {
-            AttachTarget::Pid(pid) => attach_process(manager, &params.tool, *pid, caller, clock)?,
-            AttachTarget::Cgroup(path) => self.attach_cgroup(manager, &params.tool, path, caller, clock)?,
+            AttachTarget::Pid(pid) => attach_process(manager, params, *pid, caller, clock)?,
+            AttachTarget::Cgroup(path) => self.attach_cgroup(manager, params, path, caller, clock)?,
         };
         let tool = manager.tracker().tool(slot);
         let tool = tool.ok_or_else(|| Refusal::new(RefusalCode::NotFound, "the tool has ended meanwhile"))?;
@@ -40,7 +40,7 @@ impl Tools {
     fn attach_cgroup<S: Source>(
         &mut self,
         manager: &mut EnhancedResourceManager<S>,
-        name: &ToolName,
+        params: &AttachParams,
         path: &Path,
         caller: Caller,
         clock: &impl Clock,
@@ -52,8 +52,9 @@ impl Tools {
         let path = self.resolve(path)?;
         let slot = manager.register(
             NewTool {
-                name: name.clone(),
+                name: params.tool.clone(),
                 origin: ToolOrigin::Cgroup,
+                operation: params.operation,
                 uid: caller.uid,
                 root: None,
                 owner: None,
@@ -95,7 +96,7 @@ impl Tools {
 
 fn attach_process<S: Source>(
     manager: &mut EnhancedResourceManager<S>,
-    name: &ToolName,
+    params: &AttachParams,
     pid: u32,
     caller: Caller,
     clock: &impl Clock,
@@ -133,8 +134,9 @@ fn attach_process<S: Source>(
     }
     let slot = manager.register(
         NewTool {
-            name: name.clone(),
+            name: params.tool.clone(),
             origin: ToolOrigin::Process,
+            operation: params.operation,
             uid: process.uid,
             root: Some(process.id),
             owner: proc::describe(process.ppid).map(|owner| owner.id),

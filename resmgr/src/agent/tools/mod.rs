@@ -126,6 +126,7 @@ impl Tools {
             NewTool {
                 name: params.tool.clone(),
                 origin: ToolOrigin::Exec,
+                operation: params.operation,
                 uid: caller.uid,
                 root: Some(process.id),
                 owner: proc::describe(process.ppid).map(|owner| owner.id),

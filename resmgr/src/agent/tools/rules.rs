@@ -8,7 +8,10 @@ use crate::{
     config::{Executed, Rule},
     enforce,
     manager::{EnhancedResourceManager, NewTool, ToolError},
-    model::{Clock, ImageEvent, ProcessId, ProcessSample, Source, SourceError, ToolLimits, ToolName, ToolOrigin},
+    model::{
+        Clock, ImageEvent, OperationKind, ProcessId, ProcessSample, Source, SourceError, ToolLimits, ToolName,
+        ToolOrigin,
+    },
 };
 
 impl Tools {
@@ -26,8 +29,8 @@ impl Tools {
             let executed = self.executed(image);
             match self.rules.iter().find(|rule| rule.matches(&executed)) {
                 Some(rule) if !is_untouchable(id.pid) => {
-                    let name = rule.tool.clone();
-                    decided |= self.begin_by_rule(manager, name, id, image.event.ppid, image.event.uid, clock)?;
+                    let what = (rule.tool.clone(), rule.operation);
+                    decided |= self.begin_by_rule(manager, what, id, image.event.ppid, image.event.uid, clock)?;
                 }
                 _ if track_all => {}
                 _ => manager.source_mut().dismiss(id),
@@ -86,7 +89,14 @@ impl Tools {
             let rule = executed.and_then(|executed| self.rules.iter().find(|rule| rule.matches(&executed)));
             if let Some(rule) = rule
                 && !is_untouchable(sample.id.pid)
-                && self.begin_by_rule(manager, rule.tool.clone(), sample.id, sample.ppid, sample.uid, clock)?
+                && self.begin_by_rule(
+                    manager,
+                    (rule.tool.clone(), rule.operation),
+                    sample.id,
+                    sample.ppid,
+                    sample.uid,
+                    clock,
+                )?
             {
                 taken.insert(sample.id.pid);
             }
@@ -102,7 +112,7 @@ impl Tools {
     fn begin_by_rule<S: Source>(
         &mut self,
         manager: &mut EnhancedResourceManager<S>,
-        name: ToolName,
+        (name, operation): (ToolName, OperationKind),
         root: ProcessId,
         ppid: u32,
         uid: u32,
@@ -111,6 +121,7 @@ impl Tools {
         let new = NewTool {
             name,
             origin: ToolOrigin::Rule,
+            operation,
             uid,
             root: Some(root),
             owner: proc::describe(ppid).map(|owner| owner.id),

@@ -118,6 +118,13 @@ fn a_rule_that_matches_more_than_there_is_room_for_fills_it_and_goes_on() {
     until("no room", || (running() == 1023).then_some(()));
     drop(sleepers);
     until("room", || (running() == 0).then_some(()));
+    // What was decided is forgotten once it is done.
+    let deciding = || {
+        let status = agent.status(&["--fresh"]);
+        let maps = status["agent"]["maps"].as_array().unwrap();
+        number(&maps.iter().find(|map| map["map"] == "JOINING").unwrap()["entries"])
+    };
+    until("nothing left to decide", || (deciding() == 0).then_some(()));
     let _another = start();
     until("another", || (running() == 1).then_some(()));
 }

@@ -91,6 +91,9 @@ fn start_kernel(facts: &HostFacts, options: &AgentOptions) -> Result<Kernel, Age
     Ok(Kernel::start(facts, &load)?)
 }
 
+/// Programs executed that are matched with rules before anything else gets a turn.
+const MATCHES: usize = 256;
+
 /// The signals that an agent heeds.
 struct Signals {
     terminate: Signal,
@@ -222,12 +225,20 @@ impl Agent {
 
     /// Takes in events, and matches rules with what has been executed.
     fn drain(&mut self) -> Result<(), AgentError> {
-        self.more_events = self.manager.drain(&self.clock)? == Drained::BudgetSpent;
-        let images = self.manager.take_images();
-        if !images.is_empty() {
-            let track_all = self.options.track_all || self.options.no_sweep;
-            self.tools
+        let track_all = self.options.track_all || self.options.no_sweep;
+        let mut decided = false;
+        for _ in 0..MATCHES {
+            self.more_events = self.manager.drain(&self.clock)? == Drained::BudgetSpent;
+            let images = self.manager.take_images();
+            if images.is_empty() {
+                break;
+            }
+            decided |= self
+                .tools
                 .match_executed(&mut self.manager, &images, &self.clock, track_all)?;
+        }
+        if decided {
+            self.manager.take_in(&self.clock)?;
         }
         Ok(())
     }

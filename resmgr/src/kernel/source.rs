@@ -69,7 +69,9 @@ impl Source for Kernel {
     }
 
     fn map_use(&mut self) -> Result<Vec<MapUse>, SourceError> {
-        Ok(self.maps.fill(self.max_processes))
+        let mut fill = self.maps.fill(self.max_processes);
+        fill.extend(self.tools.fill());
+        Ok(fill)
     }
 
     fn program_cost(&mut self, now: Timestamp) -> ProgramCost {
@@ -121,6 +123,10 @@ impl Source for Kernel {
     fn join(&mut self, joining: Joining) -> Result<(), SourceError> {
         let joined = self.tools.join(joining).and_then(|()| self.tell_adopting());
         joined.map_err(|error| source_error("take a process into a tool", &error))
+    }
+
+    fn joining(&mut self) -> Result<Vec<Joining>, SourceError> {
+        Ok(self.tools.joining())
     }
 
     fn unjoin(&mut self, pid: u32) -> Result<(), SourceError> {

@@ -16,12 +16,14 @@ use super::{
     wire::Wire,
 };
 use crate::model::{
-    Joining, OperationKind, ProcessId, Resource, ResourceStatus, ToolAdjustment, ToolIdentity, ToolLimits, ToolOrigin,
-    ToolSlot, ToolSums,
+    Joining, MapUse, OperationKind, ProcessId, Resource, ResourceStatus, ToolAdjustment, ToolIdentity, ToolLimits,
+    ToolOrigin, ToolSlot, ToolSums,
 };
 
 /// Nanoseconds of a millisecond.
 const MS: u64 = 1_000_000;
+/// Entries that there is room for in `JOINING` and in `CROSSED`.
+const MAX_ENTRIES: u64 = 4096;
 
 /// The maps, taken out of the loaded object.
 pub(super) struct ToolMaps {
@@ -203,6 +205,30 @@ impl ToolMaps {
         self.joining
             .insert(joining.pid, Wire(record), 0)
             .map_err(failed("write", names::JOINING))
+    }
+
+    /// Processes that are to be taken into tools.
+    pub(super) fn joining(&self) -> Vec<Joining> {
+        let joining = |(pid, Wire(record)): (u32, Wire<JoiningRecord>)| Joining {
+            pid,
+            start_ns: record.start_ns,
+            tick_ns: record.tick_ns,
+            tool: ToolSlot(record.tool),
+        };
+        self.joining.iter().filter_map(Result::ok).map(joining).collect()
+    }
+
+    /// How full the maps are that fill up with use.
+    pub(super) fn fill(&self) -> [MapUse; 2] {
+        let of = |map: &str, entries: usize| MapUse {
+            map: map.to_owned(),
+            entries: entries as u64,
+            max_entries: MAX_ENTRIES,
+        };
+        [
+            of(names::JOINING, self.joining.keys().count()),
+            of(names::CROSSED, self.crossed.keys().count()),
+        ]
     }
 
     /// Withdraws that.

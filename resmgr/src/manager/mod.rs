@@ -39,12 +39,17 @@ pub struct EnhancedResourceManager<S> {
     sweeping: bool,
     cost: SweepCost,
     refreshed: Option<Timestamp>,
-    events: Vec<KernelEvent>,
+    /// Taken from the ring, and yet to be taken in; with what the ring said then.
+    events: VecDeque<KernelEvent>,
+    batch: Vec<KernelEvent>,
+    ring: Drained,
     /// What was executed by processes of no tool, and waits for rules to be matched with it.
     images: Vec<ImageEvent>,
     /// Tools that have ended, the latest last.
     ended_tools: VecDeque<TrackedTool>,
     next_instance: u64,
+    /// Processes that the programs have been told to take into tools.
+    deciding: Vec<ProcessId>,
     program_cost: ProgramCost,
 }
 
@@ -57,10 +62,13 @@ impl<S: Source> EnhancedResourceManager<S> {
             sweeping,
             cost: SweepCost::default(),
             refreshed: None,
-            events: Vec::new(),
+            events: VecDeque::new(),
+            batch: Vec::new(),
+            ring: Drained::Empty,
             images: Vec::new(),
             ended_tools: VecDeque::new(),
             next_instance: 1,
+            deciding: Vec::new(),
             program_cost: ProgramCost::default(),
         }
     }
@@ -116,21 +124,26 @@ impl<S: Source> EnhancedResourceManager<S> {
     }
 
     /// Takes in a batch of events; what is left over waits for the next call, so that a storm starves nothing.
+    ///
+    /// It ends with what rules are to be matched with: whose tool a process is has to be known before what comes after.
     pub fn drain(&mut self, clock: &impl Clock) -> Result<Drained, SourceError> {
-        self.events.clear();
-        let outcome = self.source.drain(EVENT_BUDGET, &mut self.events)?;
+        if self.events.is_empty() {
+            self.ring = self.source.drain(EVENT_BUDGET, &mut self.batch)?;
+            self.events.extend(self.batch.drain(..));
+        }
         let now = clock.now();
-        for event in self.events.drain(..) {
+        while let Some(event) = self.events.pop_front() {
             match event {
                 KernelEvent::Process(event) => self.tracker.apply_events(&[event], now),
                 KernelEvent::Crossing(crossing) => self.tracker.apply_crossing(crossing),
                 KernelEvent::Image(image) => {
                     self.tracker.apply_events(&[image.event], now);
                     self.images.push(*image);
+                    return Ok(Drained::BudgetSpent);
                 }
             }
         }
-        Ok(outcome)
+        Ok(self.ring)
     }
 
     /// What processes of no tool have executed since the last time that this was asked.
@@ -173,6 +186,7 @@ impl<S: Source> EnhancedResourceManager<S> {
         let now = clock.now();
         self.refreshed = Some(now);
         self.program_cost = self.source.program_cost(now);
+        self.settle_decided()?;
         self.adjust_sums()
     }
 

@@ -108,12 +108,30 @@ impl<S: Source> EnhancedResourceManager<S> {
     /// A process belongs to a tool, and the programs are to know it by the next sweep.
     pub fn decide(&mut self, process: ProcessId, tool: ToolSlot) -> Result<(), SourceError> {
         self.tracker.decide(process, tool);
+        self.deciding.push(process);
         self.source.join(Joining {
             pid: process.pid,
             start_ns: process.start_ns,
             tick_ns: 1,
             tool,
         })
+    }
+
+    /// Withdraws what the programs were told of processes that they have taken in since, or that have ended.
+    pub(super) fn settle_decided(&mut self) -> Result<(), SourceError> {
+        for process in std::mem::take(&mut self.deciding) {
+            if self.tracker.is_decided(process) {
+                self.deciding.push(process);
+            } else {
+                self.source.unjoin(process.pid)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Processes that the programs wait for, as an earlier agent told them.
+    pub fn joining(&mut self) -> Result<Vec<Joining>, SourceError> {
+        self.source.joining()
     }
 
     /// Sweeps until nothing new is found that belongs to a tool: processes that were named, and their descendants.

@@ -166,6 +166,9 @@ pub trait Source {
     /// Has a process taken into a tool: when it executes a program, or by the next sweep, whichever comes first.
     fn join(&mut self, joining: Joining) -> Result<(), SourceError>;
 
+    /// Processes that are to be taken into tools.
+    fn joining(&mut self) -> Result<Vec<Joining>, SourceError>;
+
     /// Withdraws that.
     fn unjoin(&mut self, pid: u32) -> Result<(), SourceError>;
 

@@ -93,6 +93,11 @@ impl ResourceTracker {
         self.tools.remove(&slot)
     }
 
+    /// Whether a process belongs to a tool and the programs are not known to know it.
+    pub fn is_decided(&self, process: ProcessId) -> bool {
+        self.decided.contains_key(&process)
+    }
+
     /// A process belongs to a tool, although the programs do not know it yet.
     pub fn decide(&mut self, process: ProcessId, tool: ToolSlot) {
         self.decided.insert(process, tool);

@@ -93,6 +93,16 @@ impl Tools {
         clock: &impl Clock,
     ) -> Result<usize, SourceError> {
         let adopted = manager.adopt_tools()?;
+        // Those that an earlier agent waited for.
+        for joining in manager.joining()? {
+            self.pending.push(Pending {
+                process: ProcessId {
+                    pid: joining.pid,
+                    start_ns: joining.start_ns,
+                },
+                slot: joining.tool,
+            });
+        }
         for tool in manager.tracker().tools() {
             if let (ToolOrigin::Cgroup, Some(path)) = (tool.identity.origin, &tool.identity.cgroup) {
                 self.followed.push(Followed {

@@ -15,14 +15,14 @@ use crate::{
 };
 
 impl Tools {
-    /// Matches rules with what has been executed.
+    /// Matches rules with what has been executed; true where processes are to be taken in.
     pub(in crate::agent) fn match_executed<S: Source>(
         &mut self,
         manager: &mut EnhancedResourceManager<S>,
         images: &[ImageEvent],
         clock: &impl Clock,
         track_all: bool,
-    ) -> Result<(), SourceError> {
+    ) -> Result<bool, SourceError> {
         let mut decided = false;
         for image in images {
             let id = image.event.id;
@@ -36,7 +36,7 @@ impl Tools {
                 _ => manager.source_mut().dismiss(id),
             }
         }
-        if decided { manager.take_in(clock) } else { Ok(()) }
+        Ok(decided)
     }
 
     /// What was executed: from `/proc` where the process lives, else from what the programs have copied.

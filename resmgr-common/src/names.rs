@@ -30,7 +30,7 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const SOCKETS: &str = "SOCKETS";
 /// Map: [`crate::Tracked`].
 pub const TRACKED: &str = "TRACKED";
-/// Map: [`crate::Pending`], by the lowest bits of the thread id.
+/// Map: threads whose connect has begun a handshake, by the lowest bits of the thread id ([`crate::HANDSHAKE_SLOTS`]).
 pub const HANDSHAKES: &str = "HANDSHAKES";
 /// Map: thread group ids that a detailed pass is asked about.
 pub const WANTED: &str = "WANTED";

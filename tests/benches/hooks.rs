@@ -53,28 +53,47 @@ fn programs_of(pid: u32) -> BTreeSet<u32> {
         .collect()
 }
 
-/// Programs that do nothing, on the hooks that are measured.
-fn attach_empty() -> Ebpf {
-    let object = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../resmgr/bpf/resmgr.bpf.o")).unwrap();
-    let btf = Btf::from_sys_fs().unwrap();
-    let mut bpf = Ebpf::load(&object).unwrap();
-    if let Some(Program::BtfTracePoint(program)) = bpf.program_mut(names::EMPTY_TYPED) {
-        program.load("sched_switch", &btf).unwrap();
+/// A program that does nothing, on hooks that are measured.
+struct Empty {
+    program: u32,
+    _bpf: Ebpf,
+}
+
+impl Empty {
+    /// On a tracepoint with types.
+    fn typed(hook: &str) -> Self {
+        let mut bpf = load();
+        let Some(Program::BtfTracePoint(program)) = bpf.program_mut(names::EMPTY_TYPED) else {
+            panic!("{} is of another kind", names::EMPTY_TYPED);
+        };
+        program.load(hook, &Btf::from_sys_fs().unwrap()).unwrap();
         program.attach().unwrap();
-    }
-    if let Some(Program::TracePoint(program)) = bpf.program_mut(names::EMPTY_SYSCALL) {
-        program.load().unwrap();
-        for hook in [
-            "sys_exit_openat",
-            "sys_exit_close",
-            "sys_exit_mmap",
-            "sys_exit_munmap",
-            "sys_exit_connect",
-        ] {
-            program.attach("syscalls", hook).unwrap();
+        Self {
+            program: program.info().unwrap().id(),
+            _bpf: bpf,
         }
     }
-    bpf
+
+    /// On the exits of system calls.
+    fn syscalls(hooks: &[&str]) -> Self {
+        let mut bpf = load();
+        let Some(Program::TracePoint(program)) = bpf.program_mut(names::EMPTY_SYSCALL) else {
+            panic!("{} is of another kind", names::EMPTY_SYSCALL);
+        };
+        program.load().unwrap();
+        for hook in hooks {
+            program.attach("syscalls", hook).unwrap();
+        }
+        Self {
+            program: program.info().unwrap().id(),
+            _bpf: bpf,
+        }
+    }
+}
+
+fn load() -> Ebpf {
+    let object = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../resmgr/bpf/resmgr.bpf.o")).unwrap();
+    Ebpf::load(&object).unwrap()
 }
 
 /// What each program cost in nanoseconds, and how often it ran, while `work` was done; added to what is there.
@@ -124,27 +143,48 @@ fn on_one_cpu(agent: Option<&Agent>) -> Command {
 fn main() {
     let _on = enable_stats(Stats::RunTime).unwrap();
     let agent = Agent::start(&[]);
-    let mut programs = programs_of(agent.pid());
-    let _empty = attach_empty();
-    programs.extend(programs_of(std::process::id()));
+    let own = programs_of(agent.pid());
+    // Each on the hook whose cost it is taken off: the same program costs more where it seldom runs.
+    let calls = ["openat", "close", "mmap", "munmap", "connect"].map(|call| format!("sys_exit_{call}"));
+    let calls = Empty::syscalls(&calls.each_ref().map(String::as_str));
+    let [switch, memory, state] = ["sched_switch", "rss_stat", "inet_sock_set_state"].map(Empty::typed);
+    let with = |empty: &[&Empty]| {
+        let empty = empty.iter().map(|empty| empty.program);
+        own.iter().copied().chain(empty).collect::<BTreeSet<u32>>()
+    };
     for (who, limits) in [("no tool", [30.0; 4]), ("in a tool", [80.0, 150.0, 150.0, 400.0])] {
         let inside = (who == "in a tool").then_some(&agent);
         let mut workload = Workload::over(&mut on_one_cpu(inside));
         std::thread::sleep(Duration::from_millis(1500));
         let typed = |name| (name, names::EMPTY_TYPED);
         let syscall = |name| (name, names::EMPTY_SYSCALL);
-        for (what, order, program, most) in [
-            ("sched_switch", "ping-pong", typed(names::SCHED_SWITCH), limits[0]),
-            ("open", "open-close", syscall(names::FD_OPENED), limits[1]),
-            ("close", "open-close", syscall(names::FD_CLOSED), limits[1]),
-            ("mmap, munmap", "map-unmap", syscall(names::MEMORY_CHANGED), limits[2]),
-            ("page fault", "fault", typed(names::MEMORY_COUNTED), limits[1]),
+        for (what, order, program, empty, most) in [
+            (
+                "sched_switch",
+                "ping-pong",
+                typed(names::SCHED_SWITCH),
+                &switch,
+                limits[0],
+            ),
+            ("open", "open-close", syscall(names::FD_OPENED), &calls, limits[1]),
+            ("close", "open-close", syscall(names::FD_CLOSED), &calls, limits[1]),
+            (
+                "mmap, munmap",
+                "map-unmap",
+                syscall(names::MEMORY_CHANGED),
+                &calls,
+                limits[2],
+            ),
+            ("page fault", "fault", typed(names::MEMORY_COUNTED), &memory, limits[1]),
         ] {
             let mut costs = Totals::new();
-            measure(&programs, &mut costs, || _ = workload.order(format!("{order} {CALLS}")));
+            measure(&with(&[empty]), &mut costs, || {
+                _ = workload.order(format!("{order} {CALLS}"))
+            });
             show(who, what, &costs, &[program], most);
         }
         let mut costs = Totals::new();
+        let programs = with(&[&calls, &state]);
         let mut listener = Workload::start();
         let address = listener.order("listen 127.0.0.1:0");
         // Few at a time: a tool that crosses its lines tells of it, which is another cost.

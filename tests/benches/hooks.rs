@@ -179,7 +179,7 @@ fn main() {
         ] {
             let mut costs = Totals::new();
             measure(&with(&[empty]), &mut costs, || {
-                _ = workload.order(format!("{order} {CALLS}"))
+                _ = workload.order(format!("{order} {CALLS}"));
             });
             show(who, what, &costs, &[program], most);
         }

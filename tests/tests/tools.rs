@@ -349,7 +349,7 @@ fn crossings_are_told_once_a_level_and_not_at_the_next_tick() {
 fn cpu_time_crosses_its_line_by_operations_of_the_kind_that_was_asked_for() {
     // Warning is at 24 s of 30: two workloads use them on two CPUs, and rest in between.
     if std::env::var_os("RESMGR_TEST_FULL").is_none() || std::env::var_os("RESMGR_TEST_VM").is_some() {
-        eprintln!("left out: half a minute of two CPUs, which only a full run takes");
+        eprintln!("left out: forty seconds of two CPUs, which only a full run takes");
         return;
     }
     let agent = Agent::start(&[]);
@@ -362,9 +362,9 @@ fn cpu_time_crosses_its_line_by_operations_of_the_kind_that_was_asked_for() {
         for name in ["run", "busy"] {
             let mut workload = start(name);
             scope.spawn(move || {
-                workload.order("spin 13000");
+                workload.order("spin-to 13000");
                 std::thread::sleep(Duration::from_millis(2500));
-                workload.order("spin 13000");
+                workload.order("spin-to 26000");
                 assert_eq!(crossings("busy"), Vec::<Value>::new(), "each operation had 13 s");
                 let of_run = crossings("run");
                 // The other one may be a little behind.
@@ -377,11 +377,11 @@ fn cpu_time_crosses_its_line_by_operations_of_the_kind_that_was_asked_for() {
                     let value = number(&of_run[0]["value"]);
                     assert!((24_000..25_000).contains(&value), "{value} ms");
                 }
-                workload.order("spin 12000");
+                workload.order("spin-to 39000");
             });
         }
     });
-    // 25 s at a stretch are one operation.
+    // 26 s at a stretch are one operation.
     assert_eq!(crossings("busy").len(), 1);
 }
 

@@ -49,11 +49,13 @@ fn at_rest_every_number_is_equal() {
     let status = agent.status(&["audited"]);
     let charges = status["tools"][0]["shared_bytes"].is_null();
     for compared in report["quantities"].as_array().unwrap() {
-        let is_seen = number(&compared["quiet"]) > 0;
-        assert!(
-            is_seen || compared["quantity"] == "tool_charged_bytes" && !charges,
-            "{compared}"
-        );
+        let may_be_missing = match compared["quantity"].as_str().unwrap() {
+            "tool_charged_bytes" => !charges,
+            // Told by counters that a kernel may not have added up for any process.
+            "file_bytes" | "shmem_bytes" | "swap_bytes" => true,
+            _ => false,
+        };
+        assert!(may_be_missing || number(&compared["quiet"]) > 0, "{compared}");
     }
 }
 

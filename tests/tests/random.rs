@@ -65,7 +65,9 @@ fn at_every_quiet_point_descriptors_and_connections_are_exact() {
             .map_or(0, |&(_, many)| many);
         let quiet = churn.round(scale.round, fill);
         compare(&agent, &quiet, round, &mut drift, &mut seen);
-        if quiet.operations >= scale.operations && FILLS.iter().all(|(when, _)| *when <= round) {
+        // Chance may leave out what is seldom done: then it goes on for a while.
+        let is_whole = quiet.attempts.iter().all(|kind| kind.tried > 0) || quiet.operations >= 3 * scale.operations;
+        if is_whole && quiet.operations >= scale.operations && FILLS.iter().all(|(when, _)| *when <= round) {
             println!(
                 "{} operations, {round} quiet points, {:.1} s; {seen}\nevents before each sweep: {drift}",
                 quiet.operations,

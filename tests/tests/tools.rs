@@ -166,8 +166,13 @@ fn ten_thousand_processes_that_come_and_go_are_all_counted() {
     };
     let children_ns: u64 = workload.order(format!("fork-many {count}")).parse().unwrap();
     let tool = tool(&agent, "storm");
-    let lost = number(&agent.status(&[])["agent"]["losses"]["counters_full"]);
-    assert_eq!(number(&tool["processes_total"]) - before + lost, count);
+    let losses = agent.status(&[])["agent"]["losses"].take();
+    let lost = number(&losses["counters_full"]) + number(&losses["runs_missed"]);
+    let counted = number(&tool["processes_total"]) - before;
+    assert!(
+        counted <= count && counted + lost >= count,
+        "{counted} of {count}, {losses}"
+    );
     assert_eq!(number(&tool["process_count"]), 1);
     // The tool's own process uses CPU time too, for forking: it is taken off.
     let own = number(&agent.process(workload.pid())["cpu_time_ns"]);

@@ -164,6 +164,7 @@ impl Maps {
             counters_full: total(Loss::CountersFull)?,
             sockets_full: total(Loss::SocketsFull)?,
             crossings_full: total(Loss::CrossingsFull)?,
+            runs_missed: 0,
         })
     }
 }

@@ -65,7 +65,14 @@ impl Source for Kernel {
     }
 
     fn losses(&mut self) -> Result<Losses, SourceError> {
-        self.maps.losses().map_err(|error| source_error("read losses", &error))
+        let losses = self
+            .maps
+            .losses()
+            .map_err(|error| source_error("read losses", &error))?;
+        Ok(Losses {
+            runs_missed: self.statistics.missed(),
+            ..losses
+        })
     }
 
     fn map_use(&mut self) -> Result<Vec<MapUse>, SourceError> {

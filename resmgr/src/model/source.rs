@@ -17,6 +17,8 @@ pub struct Losses {
     pub sockets_full: u64,
     /// Crossings that found their map full.
     pub crossings_full: u64,
+    /// Runs of the programs that the kernel left out, because the same one was under way on that CPU.
+    pub runs_missed: u64,
 }
 
 /// How full a map of the programs is.

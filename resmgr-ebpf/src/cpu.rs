@@ -27,9 +27,9 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     };
     let runtime_ns = prev.runtime_ns();
     let tgid = prev.tgid();
-    if tgid != 0
-        && let Some(counters) = counters_of(tgid)
-    {
+    if tgid == 0 {
+        // The idle task is nobody's.
+    } else if let Some(counters) = counters_of(tgid) {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded both slots. `running` is this CPU's own and the
         // tracepoint runs with interrupts off; `cpu_ns` is added to atomically.
         unsafe {
@@ -48,6 +48,8 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         if prev.is_dead() {
             process::thread_gone(prev, tgid, counters);
         }
+    } else if prev.is_dead() {
+        process::unknown_gone(prev, tgid);
     }
     // SAFETY: as above.
     unsafe {

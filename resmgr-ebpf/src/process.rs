@@ -209,6 +209,26 @@ pub fn thread_gone(task: Task, tgid: u32, counters: *mut ProcessCounters) {
     }
 }
 
+/// At the last switch of a process without counters: where its parent is a tool's, so was it. Its birth was missed, or
+/// there was no room for it.
+#[inline(always)]
+pub fn unknown_gone(task: Task, tgid: u32) {
+    if task.tid() != tgid || task.group().live() > 0 || tgid == tools::agent() {
+        return;
+    }
+    if let Some(parents) = counters_of(task.parent().tgid())
+        && let Some(tool) = Tool::of(parents)
+    {
+        let counters = ProcessCounters {
+            cpu_ns: task.runtime_ns() + task.group().dead_runtime_ns(),
+            peak_rss_pages: task.group().peak_rss_pages(),
+            ..ProcessCounters::default()
+        };
+        tool.join(&raw const counters, tgid);
+        tool.ended(&raw const counters, tgid);
+    }
+}
+
 /// Begins a process's counters, replacing those of an earlier process with the same id; false where the map is full.
 #[inline(always)]
 pub fn begin(tgid: u32, counters: &ProcessCounters) -> bool {

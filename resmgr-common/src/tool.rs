@@ -123,12 +123,16 @@ pub struct ToolRecord {
     pub endless: u64,
     /// Highest memory in bytes that a sweep has seen.
     pub memory_peak_bytes: u64,
+    /// Of each resource, the lowest that its limit may become, the limit in force, and the highest.
+    pub limits: [[u64; 3]; TOOL_RESOURCES],
+    /// Where the lowest and the highest come from.
+    pub limits_from: [[u32; 2]; TOOL_RESOURCES],
     /// Its name, NUL-padded.
     pub name: [u8; TOOL_NAME_LEN],
     /// The cgroup that it is in or that makes it up, NUL-padded; empty where there is none.
     pub cgroup: [u8; TOOL_PATH_LEN],
 }
-wire!(ToolRecord, 6 * 8 + 4 * 4 + 64 + 256);
+wire!(ToolRecord, 6 * 8 + 4 * 4 + 96 + 32 + 64 + 256);
 
 /// A process that is to be taken into a tool: the value of the map `JOINING`, keyed by thread group id.
 #[repr(C)]

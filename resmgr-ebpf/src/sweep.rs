@@ -306,6 +306,7 @@ fn heal_process(counters: *mut ProcessCounters, task: Task, record: &mut TaskRec
             }
         }
         grow(counters, tgid, fds, pages);
+        tools::tool_compared((*counters).tool, tgid);
     }
 }
 

@@ -218,6 +218,21 @@ pub extern "C" fn tool_crossed(slot: u32, resource: u32, value: u64, tgid: u32) 
     0
 }
 
+/// Compares all of a tool's use with its lines: those may have been drawn anew since its last event.
+///
+/// A function of its own, as [`tool_crossed`] is.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn tool_compared(slot: u32, tgid: u32) -> u32 {
+    if let Some(tool) = Tool::at(slot) {
+        tool.compare(ToolResource::Memory, tgid);
+        tool.compare(ToolResource::Cpu, tgid);
+        tool.compare(ToolResource::Descriptors, tgid);
+        tool.compare(ToolResource::Connections, tgid);
+    }
+    0
+}
+
 /// The key of a line.
 #[inline(always)]
 fn line(slot: u32, resource: usize, level: usize) -> CrossedKey {

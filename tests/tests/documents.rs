@@ -88,8 +88,17 @@ fn the_report_is_json_that_others_can_read() {
 #[test]
 fn every_flag_is_documented() {
     let page = document("cli.md");
-    for subcommand in ["agent", "exec", "attach", "status", "audit", "doctor"] {
-        let help = run(Command::new(binary("resmgr")).args([subcommand, "--help"])).stdout;
+    for subcommand in [
+        "agent",
+        "exec",
+        "attach",
+        "status",
+        "limits show",
+        "limits set",
+        "audit",
+        "doctor",
+    ] {
+        let help = run(Command::new(binary("resmgr")).args(subcommand.split(' ')).arg("--help")).stdout;
         let flags: BTreeSet<&str> = help
             .split(|c: char| c.is_whitespace() || c == ',' || c == '[' || c == '=')
             .filter(|word| word.starts_with("--") && word.len() > 2)

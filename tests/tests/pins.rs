@@ -161,7 +161,7 @@ fn a_newer_version_takes_over_from_an_older_one_which_then_leaves_it_alone() {
         processes,
         processes_total,
         ..
-    } = kernel.tool_sums(kept[0].slot).unwrap();
+    } = kernel.tool_sums(kept[0].0.slot).unwrap();
     let since = |now: u64, what: &str| now - number(&before["events"][what]);
     assert_eq!(
         (since(fds_opened, "fds_opened"), since(fds_closed, "fds_closed")),

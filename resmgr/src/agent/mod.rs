@@ -17,7 +17,7 @@ use std::{
 use resmgr_common::ABI_VERSION;
 
 use crate::{
-    config::Rule,
+    config::{LimitPolicy, Rule},
     kernel::{BpfObject, Kernel, KernelError},
 };
 
@@ -44,6 +44,8 @@ pub struct AgentOptions {
     pub track_all: bool,
     /// Which processes are tools without having been registered.
     pub rules: Vec<Rule>,
+    /// Which limits tools get.
+    pub limits: LimitPolicy,
     /// Time between sweeps.
     pub sweep_interval: Duration,
     /// Processes that can have event counters at a time.

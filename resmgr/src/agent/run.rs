@@ -61,7 +61,12 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
         let facts = HostFacts::look(options.btf.as_deref());
         let kernel = start_kernel(&facts, &options)?;
         mounts.release();
-        let tools = Tools::new(facts.cgroup2, options.cgroup_root.clone(), options.rules.clone());
+        let tools = Tools::new(
+            facts.cgroup2,
+            options.cgroup_root.clone(),
+            options.rules.clone(),
+            options.limits.clone(),
+        );
         let (ask, questions) = mpsc::channel(WAITING_REQUESTS);
         let agent = Agent::new(kernel, tools, options.clone(), started, questions, signals)?;
         let server = tokio::spawn(server::serve(listener, ask));
@@ -274,6 +279,10 @@ impl Agent {
             Method::Attach(params) => self
                 .tools
                 .attach(&mut self.manager, &params, caller, &self.clock)
+                .and_then(to_line),
+            Method::SetLimits(params) => self
+                .tools
+                .set_limits(&mut self.manager, &params, caller, &self.clock)
                 .and_then(to_line),
             Method::Register(params) => {
                 match self.tools.register(&mut self.manager, &params, caller, &self.clock) {

@@ -119,6 +119,7 @@ impl Arguments {
             no_sweep: self.no_sweep,
             track_all: self.track == Track::All,
             rules: config.rules,
+            limits: config.limits,
             sweep_interval: config.sweep_interval,
             max_processes: config.max_processes,
             ring_bytes: config.ring_bytes,

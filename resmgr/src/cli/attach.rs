@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Failure, failure::Code, output};
+use super::{Failure, failure::Code, limits::LimitFlags, output};
 use crate::{
     model::{OperationKind, ToolName},
     protocol::{AttachParams, AttachTarget, Client},
@@ -21,6 +21,8 @@ pub(super) struct Arguments {
     /// What its CPU limit counts over: `busy`, from idleness to idleness, or `run`, its life.
     #[arg(long, value_name = "KIND", default_value_t)]
     operation: OperationKind,
+    #[command(flatten)]
+    limits: LimitFlags,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -53,6 +55,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
                 tool,
                 target,
                 operation: arguments.operation,
+                limits: arguments.limits.asked(),
             })
             .await
     })?;

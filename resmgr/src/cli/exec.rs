@@ -11,6 +11,7 @@ use std::{
 
 use clap::Args;
 
+use super::limits::LimitFlags;
 use crate::{
     model::{OperationKind, ToolName},
     protocol::{Client, ClientError, RegisterParams, Registered},
@@ -39,6 +40,8 @@ pub(super) struct Arguments {
     /// What its CPU limit counts over: `busy`, from idleness to idleness, or `run`, its life.
     #[arg(long, value_name = "KIND", default_value_t)]
     operation: OperationKind,
+    #[command(flatten)]
+    limits: LimitFlags,
     /// The command and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -124,6 +127,7 @@ fn register(arguments: &Arguments, socket: &Path) -> Result<Registered, Untracke
                 tool,
                 cidfile,
                 operation: arguments.operation,
+                limits: arguments.limits.asked(),
             })
             .await?)
     })
@@ -140,6 +144,7 @@ mod tests {
             require: false,
             cidfile: None,
             operation: OperationKind::Busy,
+            limits: LimitFlags::default(),
             command: vec![command.into()],
         };
         arguments.name().map(String::from)

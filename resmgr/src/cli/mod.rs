@@ -6,6 +6,7 @@ mod audit;
 mod doctor;
 mod exec;
 mod failure;
+mod limits;
 mod output;
 mod status;
 
@@ -39,6 +40,8 @@ enum Command {
     Exec(exec::Arguments),
     /// Make processes that run already a tool.
     Attach(attach::Arguments),
+    /// Show and set the limits of tools.
+    Limits(limits::Arguments),
     /// Compare the agent's numbers with the kernel's own files (needs root).
     Audit(audit::Arguments),
     /// Show what this host offers, and what follows from what it lacks.
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
         // Ends as the command ends.
         Command::Exec(arguments) => return exec::run(&arguments, &socket),
         Command::Attach(arguments) => attach::run(&arguments, &socket),
+        Command::Limits(arguments) => limits::run(&arguments, &socket),
         Command::Audit(arguments) => audit::run(&arguments, &socket),
         Command::Agent(arguments) => agent::run(&arguments, &socket),
         Command::Status(arguments) => status::run(&arguments, &socket),

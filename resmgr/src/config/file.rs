@@ -1,8 +1,10 @@
 //! The configuration file as written: every key optional, unknown ones refused.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
-use super::rules::RuleTable;
+use super::{limits::LimitsTable, rules::RuleTable};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -12,6 +14,12 @@ pub struct FileConfig {
     pub agent: AgentTable,
     /// The tables `[[rule]]`.
     pub rule: Vec<RuleTable>,
+    /// The table `[limits]`: what every tool gets.
+    pub limits: LimitsTable,
+    /// The tables `[tool.NAME]`: what tools of a name get.
+    pub tool: BTreeMap<String, LimitsTable>,
+    /// The table `[ceiling]`: what no tool gets more than.
+    pub ceiling: LimitsTable,
 }
 
 /// The table `[agent]`.

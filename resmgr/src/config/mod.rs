@@ -2,6 +2,8 @@
 //! is text any more. Reads no clock and nothing of the kernel.
 
 mod file;
+mod limits;
+mod policy;
 mod rules;
 mod units;
 
@@ -12,8 +14,10 @@ use std::{
 };
 
 pub use file::FileConfig;
+pub use limits::{LimitError, LimitsTable, parse_limit};
+pub use policy::LimitPolicy;
 pub use rules::{Executed, Rule};
-pub use units::{UnitError, parse_duration};
+pub use units::{UnitError, parse_duration, parse_size};
 
 /// The configuration as meant.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +30,8 @@ pub struct Config {
     pub ring_bytes: u32,
     /// Which processes are tools without having been registered; the first that matches decides.
     pub rules: Vec<Rule>,
+    /// Which limits tools get.
+    pub limits: LimitPolicy,
 }
 
 impl Default for Config {
@@ -35,6 +41,7 @@ impl Default for Config {
             max_processes: 32_768,
             ring_bytes: 1 << 20,
             rules: Vec::new(),
+            limits: LimitPolicy::default(),
         }
     }
 }
@@ -113,6 +120,7 @@ impl Config {
             let rules = file.rule.iter().map(|table| Rule::from_table(table, &users));
             config.rules = rules.collect::<Result<_, _>>()?;
         }
+        config.limits = LimitPolicy::from_file(file)?;
         Ok(config)
     }
 }

@@ -85,7 +85,7 @@ impl Source for Kernel {
         self.statistics.pass(now)
     }
 
-    fn kept_tools(&mut self) -> Result<Vec<ToolIdentity>, SourceError> {
+    fn kept_tools(&mut self) -> Result<Vec<(ToolIdentity, ToolLimits)>, SourceError> {
         self.tools.kept().map_err(|error| source_error("read tools", &error))
     }
 
@@ -99,9 +99,9 @@ impl Source for Kernel {
             .map_err(|error| source_error("begin a tool", &error))
     }
 
-    fn describe_tool(&mut self, tool: &ToolIdentity) -> Result<(), SourceError> {
+    fn describe_tool(&mut self, tool: &ToolIdentity, limits: &ToolLimits) -> Result<(), SourceError> {
         self.tools
-            .describe(tool)
+            .describe(tool, limits)
             .map_err(|error| source_error("describe a tool", &error))
     }
 

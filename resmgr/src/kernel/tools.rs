@@ -16,8 +16,8 @@ use super::{
     wire::Wire,
 };
 use crate::model::{
-    Joining, MapUse, OperationKind, ProcessId, Resource, ResourceStatus, ToolAdjustment, ToolIdentity, ToolLimits,
-    ToolOrigin, ToolSlot, ToolSums,
+    Joining, LimitRange, LimitSource, MapUse, OperationKind, ProcessId, Resource, ResourceStatus, ToolAdjustment,
+    ToolIdentity, ToolLimits, ToolOrigin, ToolSlot, ToolSums,
 };
 
 /// Nanoseconds of a millisecond.
@@ -54,7 +54,7 @@ impl ToolMaps {
     }
 
     /// The tools that are there.
-    pub(super) fn kept(&self) -> Result<Vec<ToolIdentity>, KernelError> {
+    pub(super) fn kept(&self) -> Result<Vec<(ToolIdentity, ToolLimits)>, KernelError> {
         let mut kept = Vec::new();
         for slot in 1..Self::SLOTS {
             let Wire(record) = self
@@ -62,7 +62,7 @@ impl ToolMaps {
                 .get(&slot, 0)
                 .map_err(failed("read", names::TOOL_RECORDS))?;
             if record.instance != 0 {
-                kept.extend(identity(ToolSlot(slot), &record));
+                kept.extend(identity(ToolSlot(slot), &record).map(|identity| (identity, limits(&record))));
             }
         }
         Ok(kept)
@@ -76,7 +76,7 @@ impl ToolMaps {
     /// Begins a tool.
     pub(super) fn begin(&mut self, tool: &ToolIdentity, limits: &ToolLimits) -> Result<(), KernelError> {
         self.set_lines(tool, limits, ToolAdjustment::default())?;
-        self.describe(tool)?;
+        self.describe(tool, limits)?;
         let counters = ToolCounters {
             instance: tool.instance,
             ..ToolCounters::default()
@@ -87,9 +87,9 @@ impl ToolMaps {
     }
 
     /// Writes down who a tool is.
-    pub(super) fn describe(&mut self, tool: &ToolIdentity) -> Result<(), KernelError> {
+    pub(super) fn describe(&mut self, tool: &ToolIdentity, limits: &ToolLimits) -> Result<(), KernelError> {
         self.records
-            .set(tool.slot.0, Wire(record(tool)), 0)
+            .set(tool.slot.0, Wire(record(tool, limits)), 0)
             .map_err(failed("write", names::TOOL_RECORDS))
     }
 
@@ -274,7 +274,7 @@ fn text(field: &[u8]) -> &[u8] {
     &field[..end]
 }
 
-fn record(tool: &ToolIdentity) -> ToolRecord {
+fn record(tool: &ToolIdentity, limits: &ToolLimits) -> ToolRecord {
     let path = tool.cgroup.as_ref().map_or(&[][..], |path| path.as_os_str().as_bytes());
     ToolRecord {
         instance: tool.instance,
@@ -287,6 +287,14 @@ fn record(tool: &ToolIdentity) -> ToolRecord {
         origin: tool.origin as u32,
         endless: u64::from(tool.operation == OperationKind::Run),
         memory_peak_bytes: 0,
+        limits: Resource::ALL.map(|resource| {
+            let range = limits.range(resource);
+            [range.base, range.current, range.max]
+        }),
+        limits_from: Resource::ALL.map(|resource| {
+            let range = limits.range(resource);
+            [range.base_from as u32, range.max_from as u32]
+        }),
         name: padded(tool.name.as_str().as_bytes()),
         cgroup: padded(path),
     }
@@ -320,10 +328,46 @@ fn identity(slot: ToolSlot, record: &ToolRecord) -> Option<ToolIdentity> {
     })
 }
 
+/// The limits that a record holds.
+fn limits(record: &ToolRecord) -> ToolLimits {
+    let sources = [
+        LimitSource::Default,
+        LimitSource::Config,
+        LimitSource::ToolConfig,
+        LimitSource::Flag,
+        LimitSource::Set,
+        LimitSource::Ceiling,
+    ];
+    let source = |n: u32| {
+        sources
+            .into_iter()
+            .find(|&source| source as u32 == n)
+            .unwrap_or_default()
+    };
+    let range = |resource: Resource| {
+        let [base, current, max] = record.limits[resource as usize];
+        let [base_from, max_from] = record.limits_from[resource as usize].map(source);
+        LimitRange {
+            base,
+            current,
+            max,
+            base_from,
+            max_from,
+        }
+    };
+    ToolLimits {
+        memory: range(Resource::Memory),
+        cpu: range(Resource::Cpu),
+        fds: range(Resource::Fds),
+        connections: range(Resource::Connections),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     //! Records written and read again.
     use super::*;
+    use crate::model::{LimitSpan, LimitsAsked};
 
     #[test]
     fn a_tool_is_known_again_from_its_record() {
@@ -339,6 +383,14 @@ mod tests {
             cgroup: Some(PathBuf::from("/sys/fs/cgroup/resmgr/web-search-7")),
             registered_unix_ns: 8,
         };
-        assert_eq!(identity(ToolSlot(3), &record(&tool)), Some(tool));
+        let fds = Some(LimitSpan { base: None, max: 9 });
+        let asked = LimitsAsked {
+            fds,
+            ..LimitsAsked::default()
+        };
+        let asked_for = ToolLimits::HEAVY.with(&asked, LimitSource::Flag);
+        let record = record(&tool, &asked_for);
+        assert_eq!(identity(ToolSlot(3), &record), Some(tool));
+        assert_eq!(limits(&record), asked_for);
     }
 }

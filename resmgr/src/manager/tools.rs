@@ -53,9 +53,9 @@ impl<S: Source> EnhancedResourceManager<S> {
     pub fn adopt_tools(&mut self) -> Result<usize, SourceError> {
         let kept = self.source.kept_tools()?;
         let count = kept.len();
-        for identity in kept {
+        for (identity, limits) in kept {
             self.next_instance = self.next_instance.max(identity.instance + 1);
-            self.tracker.begin_tool(TrackedTool::new(identity, ToolLimits::LIGHT));
+            self.tracker.begin_tool(TrackedTool::new(identity, limits));
         }
         Ok(count)
     }
@@ -91,8 +91,17 @@ impl<S: Source> EnhancedResourceManager<S> {
             return Ok(());
         };
         change(tool);
-        let identity = tool.identity.clone();
-        self.source.describe_tool(&identity)
+        self.source.describe_tool(&tool.identity, &tool.limits)
+    }
+
+    /// Changes a tool's limits; the kernel compares with the new ones from now on.
+    pub fn set_limits(&mut self, slot: ToolSlot, limits: ToolLimits) -> Result<(), SourceError> {
+        let Some(tool) = self.tracker.tool_mut(slot) else {
+            return Ok(());
+        };
+        tool.limits = limits;
+        self.source.set_lines(&tool.identity, &limits, tool.adjustment())?;
+        self.source.describe_tool(&tool.identity, &limits)
     }
 
     /// Has a process taken into a tool when it executes a program, or by the next sweep.

@@ -1,5 +1,7 @@
 //! Limits, in the specification's terms and as ranges between which they adapt.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Resource, ResourceStatus};
@@ -17,6 +19,25 @@ pub struct ResourceLimits {
     pub max_network_connections: usize,
 }
 
+/// Where a number of a limit comes from; what stands later wins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitSource {
+    /// Built in.
+    #[default]
+    Default,
+    /// The configuration, for every tool.
+    Config,
+    /// The configuration, for tools of this name.
+    ToolConfig,
+    /// A flag of `exec` or `attach`.
+    Flag,
+    /// `resmgr limits set`.
+    Set,
+    /// The operator's ceiling, which is lower than what was asked for.
+    Ceiling,
+}
+
 /// One resource's limit: `base <= current <= max`. `current` adapts; the other two are the operator's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitRange {
@@ -26,6 +47,10 @@ pub struct LimitRange {
     pub current: u64,
     /// The highest that the limit may become.
     pub max: u64,
+    /// Where the base comes from.
+    pub base_from: LimitSource,
+    /// Where the maximum comes from.
+    pub max_from: LimitSource,
 }
 
 /// A tool's limits per resource.
@@ -41,14 +66,145 @@ pub struct ToolLimits {
     pub connections: LimitRange,
 }
 
+/// A named set of limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// The specification's.
+    #[default]
+    Light,
+    /// For tools that do more.
+    Standard,
+    /// For builds, browsers, models.
+    Heavy,
+}
+
+/// A text that names no [`Profile`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no profile: write light, standard or heavy")]
+pub struct ProfileError(String);
+
+impl FromStr for Profile {
+    type Err = ProfileError;
+
+    fn from_str(text: &str) -> Result<Self, ProfileError> {
+        match text {
+            "light" => Ok(Self::Light),
+            "standard" => Ok(Self::Standard),
+            "heavy" => Ok(Self::Heavy),
+            _ => Err(ProfileError(text.to_owned())),
+        }
+    }
+}
+
+/// A limit that somebody asks for, in the resource's unit: one number is the maximum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitSpan {
+    /// The lowest that the limit may become, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<u64>,
+    /// The highest.
+    pub max: u64,
+}
+
+/// Limits that somebody asks for; what is left out stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsAsked {
+    /// All of them at once; what follows goes beyond.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
+    /// Memory in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<LimitSpan>,
+    /// CPU time per operation in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<LimitSpan>,
+    /// Open descriptors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fds: Option<LimitSpan>,
+    /// Connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<LimitSpan>,
+}
+
+impl LimitsAsked {
+    /// What is asked for a resource.
+    pub const fn span(&self, resource: Resource) -> Option<LimitSpan> {
+        match resource {
+            Resource::Memory => self.memory,
+            Resource::Cpu => self.cpu,
+            Resource::Fds => self.fds,
+            Resource::Connections => self.connections,
+        }
+    }
+
+    /// What is wrong with what is asked for, of which resource; `None` where it can be had.
+    pub fn fault(&self) -> Option<(Resource, &'static str)> {
+        let fault = |resource: Resource| {
+            let span = self.span(resource)?;
+            if span.base.unwrap_or(span.max).min(span.max) < resource.least_limit() {
+                return Some((resource, "is lower than makes sense"));
+            }
+            (span.base > Some(span.max)).then_some((resource, "has a base above its maximum"))
+        };
+        Resource::ALL.into_iter().find_map(fault)
+    }
+
+    /// Whether anything is asked for.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What no limit may go beyond, in the resources' units; `None` for no ceiling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ceiling(pub [Option<u64>; 4]);
+
+impl Resource {
+    /// The least that a limit may be, in the resource's unit: nothing could live under less.
+    pub const fn least_limit(self) -> u64 {
+        match self {
+            Self::Memory => MIB,
+            Self::Cpu => 10,
+            Self::Fds => 4,
+            Self::Connections => 1,
+        }
+    }
+}
+
 /// A mebibyte.
 const MIB: u64 = 1 << 20;
+/// A gibibyte.
+const GIB: u64 = 1 << 30;
 
 impl LimitRange {
     /// A limit that begins at its base.
     pub const fn new(base: u64, max: u64) -> Self {
-        let current = base;
-        Self { base, current, max }
+        Self {
+            base,
+            current: base,
+            max,
+            base_from: LimitSource::Default,
+            max_from: LimitSource::Default,
+        }
+    }
+
+    /// This limit as somebody asks for it. What is in force moves no farther than it has to.
+    fn asked(self, span: LimitSpan, source: LimitSource) -> Self {
+        let (base, base_from) = match span.base {
+            Some(base) => (base.min(span.max), source),
+            None if self.base > span.max => (span.max, source),
+            None => (self.base, self.base_from),
+        };
+        Self {
+            base,
+            current: self.current.clamp(base, span.max),
+            max: span.max,
+            base_from,
+            max_from: source,
+        }
     }
 }
 
@@ -61,6 +217,29 @@ impl ToolLimits {
         fds: LimitRange::new(50, 200),
         connections: LimitRange::new(10, 50),
     };
+    /// 512 MiB to 2 GiB, 60 to 300 s, 256 to 1,024 descriptors, 50 to 200 connections.
+    pub const STANDARD: Self = Self {
+        memory: LimitRange::new(512 * MIB, 2 * GIB),
+        cpu: LimitRange::new(60_000, 300_000),
+        fds: LimitRange::new(256, 1024),
+        connections: LimitRange::new(50, 200),
+    };
+    /// 2 to 8 GiB, 300 to 1,800 s, 1,024 to 8,192 descriptors, 200 to 1,000 connections.
+    pub const HEAVY: Self = Self {
+        memory: LimitRange::new(2 * GIB, 8 * GIB),
+        cpu: LimitRange::new(300_000, 1_800_000),
+        fds: LimitRange::new(1024, 8192),
+        connections: LimitRange::new(200, 1000),
+    };
+
+    /// The limits of a profile.
+    pub const fn of(profile: Profile) -> Self {
+        match profile {
+            Profile::Light => Self::LIGHT,
+            Profile::Standard => Self::STANDARD,
+            Profile::Heavy => Self::HEAVY,
+        }
+    }
 
     /// The range of a resource, in its unit.
     pub const fn range(&self, resource: Resource) -> LimitRange {
@@ -70,6 +249,57 @@ impl ToolLimits {
             Resource::Fds => self.fds,
             Resource::Connections => self.connections,
         }
+    }
+
+    const fn range_mut(&mut self, resource: Resource) -> &mut LimitRange {
+        match resource {
+            Resource::Memory => &mut self.memory,
+            Resource::Cpu => &mut self.cpu,
+            Resource::Fds => &mut self.fds,
+            Resource::Connections => &mut self.connections,
+        }
+    }
+
+    /// These limits with what somebody asks for.
+    #[must_use]
+    pub fn with(mut self, asked: &LimitsAsked, source: LimitSource) -> Self {
+        for resource in Resource::ALL {
+            let range = self.range_mut(resource);
+            if let Some(profile) = asked.profile {
+                let of_profile = Self::of(profile).range(resource);
+                let span = LimitSpan {
+                    base: Some(of_profile.base),
+                    max: of_profile.max,
+                };
+                *range = range.asked(span, source);
+            }
+            if let Some(span) = asked.span(resource) {
+                *range = range.asked(span, source);
+            }
+        }
+        self
+    }
+
+    /// These limits as a tool begins with them: each at its base.
+    #[must_use]
+    pub fn at_base(mut self) -> Self {
+        for resource in Resource::ALL {
+            let range = self.range_mut(resource);
+            range.current = range.base;
+        }
+        self
+    }
+
+    /// These limits, cut where they go beyond a ceiling.
+    #[must_use]
+    pub fn under(mut self, ceiling: &Ceiling) -> Self {
+        for (resource, most) in Resource::ALL.into_iter().zip(ceiling.0) {
+            let range = self.range_mut(resource);
+            if let Some(max) = most.filter(|&most| range.max > most) {
+                *range = range.asked(LimitSpan { base: None, max }, LimitSource::Ceiling);
+            }
+        }
+        self
     }
 }
 
@@ -141,5 +371,57 @@ mod tests {
                 assert!(level.falls_under(limit) <= level.rises_at(limit), "{limit} {level:?}");
             }
         }
+    }
+
+    #[test]
+    fn one_number_is_the_maximum_and_a_base_above_it_comes_down() {
+        let asked = |base, max| LimitsAsked {
+            fds: Some(LimitSpan { base, max }),
+            ..LimitsAsked::default()
+        };
+        let fds = |asked: LimitsAsked| ToolLimits::LIGHT.with(&asked, LimitSource::Flag).fds;
+        let one = fds(asked(None, 500));
+        assert_eq!((one.base, one.current, one.max), (50, 50, 500));
+        assert_eq!((one.base_from, one.max_from), (LimitSource::Default, LimitSource::Flag));
+        let low = fds(asked(None, 20));
+        assert_eq!(
+            (low.base, low.current, low.max, low.base_from),
+            (20, 20, 20, LimitSource::Flag)
+        );
+        let both = fds(asked(Some(60), 70));
+        assert_eq!((both.base, both.current, both.max), (60, 60, 70));
+    }
+
+    #[test]
+    fn a_profile_goes_first_and_the_ceiling_last() {
+        let asked = LimitsAsked {
+            profile: Some(Profile::Standard),
+            connections: Some(LimitSpan { base: None, max: 3 }),
+            ..LimitsAsked::default()
+        };
+        let limits =
+            ToolLimits::LIGHT
+                .with(&asked, LimitSource::Config)
+                .under(&Ceiling([Some(GIB), None, None, Some(100)]));
+        assert_eq!((limits.memory.base, limits.memory.max), (512 * MIB, GIB));
+        assert_eq!(limits.memory.max_from, LimitSource::Ceiling);
+        assert_eq!((limits.fds.base, limits.fds.max), (256, 1024));
+        assert_eq!((limits.connections.base, limits.connections.max), (3, 3));
+        assert_eq!(limits.connections.max_from, LimitSource::Config);
+    }
+
+    #[test]
+    fn what_is_in_force_moves_no_farther_than_it_has_to() {
+        let mut limits = ToolLimits::LIGHT;
+        limits.fds.current = 120;
+        let set = |max| {
+            let fds = Some(LimitSpan { base: None, max });
+            let asked = LimitsAsked {
+                fds,
+                ..LimitsAsked::default()
+            };
+            limits.with(&asked, LimitSource::Set).fds.current
+        };
+        assert_eq!((set(150), set(100)), (120, 100));
     }
 }

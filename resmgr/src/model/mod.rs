@@ -15,7 +15,9 @@ mod usage;
 pub use event::{KernelEvent, ProcessEvent, ProcessEventKind};
 pub use files::{Connection, FileKind, FileSample, Protocol, SocketState};
 pub use host::{Drift, EndedTotals, HostTotals};
-pub use limits::{LimitRange, ResourceLimits, ToolLimits};
+pub use limits::{
+    Ceiling, LimitRange, LimitSource, LimitSpan, LimitsAsked, Profile, ProfileError, ResourceLimits, ToolLimits,
+};
 pub use pattern::ResourcePattern;
 pub use process::{
     AddressSpaceId, Comm, EventCounts, Memory, PROC_TICK_NS, ProcessId, ProcessSample, SocketId, Sweep, TableId,

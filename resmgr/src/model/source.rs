@@ -140,7 +140,7 @@ pub trait Source {
     fn program_cost(&mut self, now: Timestamp) -> ProgramCost;
 
     /// The tools that an earlier agent left.
-    fn kept_tools(&mut self) -> Result<Vec<ToolIdentity>, SourceError>;
+    fn kept_tools(&mut self) -> Result<Vec<(ToolIdentity, ToolLimits)>, SourceError>;
 
     /// Slots for tools: from 1 to less than this.
     fn tool_slots(&self) -> u32;
@@ -149,7 +149,7 @@ pub trait Source {
     fn begin_tool(&mut self, tool: &ToolIdentity, limits: &ToolLimits) -> Result<(), SourceError>;
 
     /// Writes down anew who a tool is.
-    fn describe_tool(&mut self, tool: &ToolIdentity) -> Result<(), SourceError>;
+    fn describe_tool(&mut self, tool: &ToolIdentity, limits: &ToolLimits) -> Result<(), SourceError>;
 
     /// Draws a tool's lines.
     fn set_lines(

@@ -200,6 +200,17 @@ impl Resource {
     pub const ALL: [Self; 4] = [Self::Memory, Self::Cpu, Self::Fds, Self::Connections];
 }
 
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Cpu => "cpu",
+            Self::Fds => "fds",
+            Self::Connections => "connections",
+        })
+    }
+}
+
 /// A tool's use went past a line, or fell back behind it: told by the kernel as it happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crossing {

@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    AttachParams, FrameError, Lines, MAX_RESPONSE_BYTES, Method, Outcome, Refusal, RegisterParams, Registered, Request,
-    Response, StatusParams, StatusReport,
+    AttachParams, FrameError, LimitsSet, Lines, MAX_RESPONSE_BYTES, Method, Outcome, Refusal, RegisterParams,
+    Registered, Request, Response, SetLimitsParams, StatusParams, StatusReport,
 };
 
 /// How long an answer may take.
@@ -97,6 +97,11 @@ impl Client {
     /// Makes processes that run already a tool.
     pub async fn attach(&mut self, params: AttachParams) -> Result<Registered, ClientError> {
         self.ask(Method::Attach(params)).await
+    }
+
+    /// Sets the limits of tools that run.
+    pub async fn set_limits(&mut self, params: SetLimitsParams) -> Result<LimitsSet, ClientError> {
+        self.ask(Method::SetLimits(params)).await
     }
 
     async fn ask<T: DeserializeOwned>(&mut self, method: Method) -> Result<T, ClientError> {

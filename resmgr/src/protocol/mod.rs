@@ -16,7 +16,7 @@ pub use status::{
     AgentStatus, CrossingStatus, DescriptorStatus, OwnerStatus, PeakStatus, ProcessSelection, ProcessStatus, SortKey,
     StatusParams, StatusReport, ToolEvents, ToolStatus, ToolSums, ZombieStatus,
 };
-pub use tools::{AttachParams, AttachTarget, RegisterParams, Registered};
+pub use tools::{AttachParams, AttachTarget, LimitsSet, RegisterParams, Registered, SetLimitsParams, ToolLimitsStatus};
 
 /// The version of this language.
 pub const VERSION: u32 = 1;
@@ -34,6 +34,8 @@ pub enum Method {
     Register(RegisterParams),
     /// Processes that run already become a tool.
     Attach(AttachParams),
+    /// The limits of tools that run are set.
+    SetLimits(SetLimitsParams),
 }
 
 /// A request with its version.

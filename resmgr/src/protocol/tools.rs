@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{OperationKind, ToolName};
+use crate::model::{LimitsAsked, OperationKind, ToolLimits, ToolName};
 
 /// The caller becomes a tool's first process: when it executes its program, if not before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct RegisterParams {
     /// What the tool's CPU limit counts over.
     #[serde(default)]
     pub operation: OperationKind,
+    /// Its limits, as far as they are asked for.
+    #[serde(default, skip_serializing_if = "LimitsAsked::is_empty")]
+    pub limits: LimitsAsked,
 }
 
 /// Processes that run already become a tool.
@@ -32,6 +35,9 @@ pub struct AttachParams {
     /// What the tool's CPU limit counts over.
     #[serde(default)]
     pub operation: OperationKind,
+    /// Its limits, as far as they are asked for.
+    #[serde(default, skip_serializing_if = "LimitsAsked::is_empty")]
+    pub limits: LimitsAsked,
 }
 
 /// The processes that become a tool.
@@ -42,6 +48,37 @@ pub enum AttachTarget {
     Pid(u32),
     /// The processes of a cgroup (v2) and of those below it, now and later.
     Cgroup(PathBuf),
+}
+
+/// The limits of tools that run are set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetLimitsParams {
+    /// The tools' name.
+    pub tool: ToolName,
+    /// One instance alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<u64>,
+    /// What is asked for.
+    pub limits: LimitsAsked,
+}
+
+/// The limits that instances of a tool have now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsSet {
+    /// By instance.
+    pub tools: Vec<ToolLimitsStatus>,
+}
+
+/// The limits of one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolLimitsStatus {
+    /// Its name.
+    pub tool: ToolName,
+    /// Which of the instances.
+    pub instance: u64,
+    /// Its limits.
+    pub limits: ToolLimits,
 }
 
 /// A tool that is registered.

@@ -236,6 +236,11 @@ impl TrackedTool {
         self.peaks.memory_bytes = self.peaks.memory_bytes.max(memory);
     }
 
+    /// What is added to the programs' sums, as it was last told them.
+    pub fn adjustment(&self) -> ToolAdjustment {
+        self.adjustment
+    }
+
     /// What is to be added to the programs' sums, `now` being what they are; `None` where nothing changes.
     ///
     /// Connections that come and go while a sweep runs make the sums differ for a moment: only a difference that two

@@ -22,9 +22,10 @@ impl Tools {
         caller: Caller,
         clock: &impl Clock,
     ) -> Result<Registered, Refusal> {
+        let limits = self.limits(&params.tool, &params.limits)?;
         let slot = match &params.target {
-            AttachTarget::Pid(pid) => attach_process(manager, params, *pid, caller, clock)?,
-            AttachTarget::Cgroup(path) => self.attach_cgroup(manager, params, path, caller, clock)?,
+            AttachTarget::Pid(pid) => attach_process(manager, params, limits, *pid, caller, clock)?,
+            AttachTarget::Cgroup(path) => self.attach_cgroup(manager, params, limits, path, caller, clock)?,
         };
         let tool = manager.tracker().tool(slot);
         let tool = tool.ok_or_else(|| Refusal::new(RefusalCode::NotFound, "the tool has ended meanwhile"))?;
@@ -41,6 +42,7 @@ impl Tools {
         &mut self,
         manager: &mut EnhancedResourceManager<S>,
         params: &AttachParams,
+        limits: ToolLimits,
         path: &Path,
         caller: Caller,
         clock: &impl Clock,
@@ -59,7 +61,7 @@ impl Tools {
                 root: None,
                 owner: None,
                 cgroup: Some(path.clone()),
-                limits: ToolLimits::LIGHT,
+                limits,
             },
             clock,
         )?;
@@ -97,6 +99,7 @@ impl Tools {
 fn attach_process<S: Source>(
     manager: &mut EnhancedResourceManager<S>,
     params: &AttachParams,
+    limits: ToolLimits,
     pid: u32,
     caller: Caller,
     clock: &impl Clock,
@@ -141,7 +144,7 @@ fn attach_process<S: Source>(
             root: Some(process.id),
             owner: proc::describe(process.ppid).map(|owner| owner.id),
             cgroup: None,
-            limits: ToolLimits::LIGHT,
+            limits,
         },
         clock,
     )?;

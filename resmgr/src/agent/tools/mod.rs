@@ -2,6 +2,7 @@
 
 mod attach;
 mod containers;
+mod limits;
 mod rules;
 mod sharing;
 
@@ -9,10 +10,10 @@ use std::path::PathBuf;
 
 use super::{proc, server::Caller};
 use crate::{
-    config::Rule,
+    config::{LimitPolicy, Rule},
     enforce::{self, Leaf, Leaves},
     manager::{EnhancedResourceManager, NewTool, ToolError},
-    model::{Clock, Joining, PROC_TICK_NS, ProcessId, Source, SourceError, ToolLimits, ToolName, ToolOrigin, ToolSlot},
+    model::{Clock, Joining, PROC_TICK_NS, ProcessId, Source, SourceError, ToolName, ToolOrigin, ToolSlot},
     protocol::{Refusal, RefusalCode, RegisterParams, Registered},
 };
 
@@ -46,6 +47,7 @@ pub(super) struct Tools {
     cgroup2: Option<PathBuf>,
     leaves: Option<Leaves>,
     rules: Vec<Rule>,
+    policy: LimitPolicy,
     /// Processes that matched one and found no room.
     refused_by_rule: u64,
     pending: Vec<Pending>,
@@ -76,12 +78,18 @@ pub(super) fn is_theirs(caller: Caller, uid: u32, euid: u32) -> bool {
 
 impl Tools {
     /// What is kept of tools on a host with cgroup v2 at `cgroup2`, with leaves under `cgroup_root`.
-    pub(super) fn new(cgroup2: Option<PathBuf>, cgroup_root: Option<PathBuf>, rules: Vec<Rule>) -> Self {
+    pub(super) fn new(
+        cgroup2: Option<PathBuf>,
+        cgroup_root: Option<PathBuf>,
+        rules: Vec<Rule>,
+        policy: LimitPolicy,
+    ) -> Self {
         let root = cgroup_root.or_else(|| Some(cgroup2.as_ref()?.join("resmgr")));
         Self {
             leaves: root.filter(|_| cgroup2.is_some()).map(Leaves::under),
             cgroup2,
             rules,
+            policy,
             ..Self::default()
         }
     }
@@ -132,6 +140,7 @@ impl Tools {
             )
         };
         let process = caller.pid.and_then(proc::describe).ok_or_else(gone)?;
+        let limits = self.limits(&params.tool, &params.limits)?;
         let slot = manager.register(
             NewTool {
                 name: params.tool.clone(),
@@ -141,7 +150,7 @@ impl Tools {
                 root: Some(process.id),
                 owner: proc::describe(process.ppid).map(|owner| owner.id),
                 cgroup: None,
-                limits: ToolLimits::LIGHT,
+                limits,
             },
             clock,
         )?;

@@ -9,7 +9,7 @@ use crate::{
     enforce,
     manager::{EnhancedResourceManager, NewTool, ToolError},
     model::{
-        Clock, ImageEvent, OperationKind, ProcessId, ProcessSample, Source, SourceError, ToolLimits, ToolName,
+        Clock, ImageEvent, LimitsAsked, OperationKind, ProcessId, ProcessSample, Source, SourceError, ToolName,
         ToolOrigin,
     },
 };
@@ -118,6 +118,7 @@ impl Tools {
         uid: u32,
         clock: &impl Clock,
     ) -> Result<bool, SourceError> {
+        let limits = self.policy.resolve(&name, &LimitsAsked::default());
         let new = NewTool {
             name,
             origin: ToolOrigin::Rule,
@@ -126,7 +127,7 @@ impl Tools {
             root: Some(root),
             owner: proc::describe(ppid).map(|owner| owner.id),
             cgroup: None,
-            limits: ToolLimits::LIGHT,
+            limits,
         };
         match manager.register(new, clock) {
             Ok(slot) => {

@@ -1,0 +1,208 @@
+//! `resmgr limits`: shows the limits of tools and where each number comes from, and sets them. The flags are those of
+//! `exec` and `attach` too.
+
+use std::{path::Path, time::Duration};
+
+use clap::{Args, Subcommand};
+
+use super::{Failure, failure::Code, output};
+use crate::{
+    config::{LimitError, parse_limit},
+    export::{Align, Column, Table, bytes, count, duration},
+    model::{LimitSource, LimitSpan, LimitsAsked, Profile, Resource, ToolLimits, ToolName},
+    protocol::{Client, LimitsSet, SetLimitsParams, StatusParams, ToolLimitsStatus},
+};
+
+/// Limits as flags.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(super) struct LimitFlags {
+    /// All limits at once: light (the built-in ones), standard or heavy.
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<Profile>,
+    /// Memory, like 500M, which is the maximum, or 100M:500M, base and maximum.
+    #[arg(long, value_name = "LIMIT", value_parser = memory)]
+    memory: Option<LimitSpan>,
+    /// CPU time per operation, like 2m or 30s:2m.
+    #[arg(long, value_name = "LIMIT", value_parser = cpu)]
+    cpu: Option<LimitSpan>,
+    /// Open descriptors, like 200 or 50:200.
+    #[arg(long, value_name = "LIMIT", value_parser = fds)]
+    fds: Option<LimitSpan>,
+    /// Connections, like 50 or 10:50.
+    #[arg(long, value_name = "LIMIT", value_parser = connections)]
+    connections: Option<LimitSpan>,
+}
+
+fn memory(text: &str) -> Result<LimitSpan, LimitError> {
+    parse_limit(Resource::Memory, text)
+}
+
+fn cpu(text: &str) -> Result<LimitSpan, LimitError> {
+    parse_limit(Resource::Cpu, text)
+}
+
+fn fds(text: &str) -> Result<LimitSpan, LimitError> {
+    parse_limit(Resource::Fds, text)
+}
+
+fn connections(text: &str) -> Result<LimitSpan, LimitError> {
+    parse_limit(Resource::Connections, text)
+}
+
+impl LimitFlags {
+    /// What they ask for.
+    pub(super) fn asked(&self) -> LimitsAsked {
+        let Self {
+            profile,
+            memory,
+            cpu,
+            fds,
+            connections,
+        } = *self;
+        LimitsAsked {
+            profile,
+            memory,
+            cpu,
+            fds,
+            connections,
+        }
+    }
+}
+
+/// Flags of `resmgr limits`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show the limits of tools that run, and where each number comes from.
+    Show {
+        /// The tools of this name alone.
+        #[arg(value_name = "TOOL")]
+        tool: Option<ToolName>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set limits of tools that run: from now on, until they end.
+    Set {
+        /// The tools' name.
+        #[arg(value_name = "TOOL")]
+        tool: ToolName,
+        /// One instance alone.
+        #[arg(long, value_name = "N")]
+        instance: Option<u64>,
+        #[command(flatten)]
+        limits: LimitFlags,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Shows or sets.
+pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (set, json) = runtime.block_on(async {
+        let mut client = Client::connect(socket).await?;
+        match &arguments.action {
+            Action::Show { tool, json } => Ok::<_, Failure>((shown(&mut client, tool.clone()).await?, *json)),
+            Action::Set {
+                tool,
+                instance,
+                limits,
+                json,
+            } => {
+                let params = SetLimitsParams {
+                    tool: tool.clone(),
+                    instance: *instance,
+                    limits: limits.asked(),
+                };
+                Ok((client.set_limits(params).await?, *json))
+            }
+        }
+    })?;
+    let lines = if json {
+        vec![serde_json::to_string(&set).map_err(|error| Failure::new(Code::Failed, error))?]
+    } else {
+        render(&set)
+    };
+    Ok(output::print(&lines)?)
+}
+
+async fn shown(client: &mut Client, tool: Option<ToolName>) -> Result<LimitsSet, Failure> {
+    let report = client.status(StatusParams::default()).await?;
+    let tools: Vec<ToolLimitsStatus> = report
+        .tools
+        .into_iter()
+        .filter(|status| status.ended_s.is_none() && tool.as_ref().is_none_or(|name| *name == status.name))
+        .map(|status| ToolLimitsStatus {
+            tool: status.name,
+            instance: status.instance,
+            limits: status.limits,
+        })
+        .collect();
+    match tool {
+        Some(name) if tools.is_empty() => Err(Failure::new(Code::Failed, anyhow::anyhow!("no tool {name} runs"))),
+        _ => Ok(LimitsSet { tools }),
+    }
+}
+
+fn render(set: &LimitsSet) -> Vec<String> {
+    let column = |heading, align| Column { heading, align };
+    let mut table = Table::new(&[
+        column("TOOL", Align::Left),
+        column("N", Align::Right),
+        column("RESOURCE", Align::Left),
+        column("BASE", Align::Right),
+        column("CURRENT", Align::Right),
+        column("MAX", Align::Right),
+        column("FROM", Align::Left),
+    ]);
+    for tool in &set.tools {
+        for resource in Resource::ALL {
+            table.row(row(tool, resource, &tool.limits));
+        }
+    }
+    table.lines(output::width())
+}
+
+fn row(tool: &ToolLimitsStatus, resource: Resource, limits: &ToolLimits) -> Vec<String> {
+    let range = limits.range(resource);
+    let from = if range.base_from == range.max_from {
+        source(range.max_from).to_owned()
+    } else {
+        format!("base: {}; maximum: {}", source(range.base_from), source(range.max_from))
+    };
+    vec![
+        tool.tool.to_string(),
+        tool.instance.to_string(),
+        resource.to_string(),
+        in_unit(resource, range.base),
+        in_unit(resource, range.current),
+        in_unit(resource, range.max),
+        from,
+    ]
+}
+
+fn source(source: LimitSource) -> &'static str {
+    match source {
+        LimitSource::Default => "built in",
+        LimitSource::Config => "configuration [limits]",
+        LimitSource::ToolConfig => "configuration [tool.NAME]",
+        LimitSource::Flag => "flag",
+        LimitSource::Set => "limits set",
+        LimitSource::Ceiling => "configuration [ceiling]",
+    }
+}
+
+fn in_unit(resource: Resource, value: u64) -> String {
+    match resource {
+        Resource::Memory => bytes(value),
+        Resource::Cpu => duration(Duration::from_millis(value)),
+        Resource::Fds | Resource::Connections => count(value),
+    }
+}

@@ -66,13 +66,15 @@ impl Sharing {
                 .tool(slot)
                 .is_some_and(|tool| tool.identity.instance == due.instance)
         });
+        let due_tick = |tool: &&TrackedTool| self.due.get(&tool.identity.slot).map_or(0, |due| due.tick);
         let is_due = |tool: &&TrackedTool| {
             let due = self.due.get(&tool.identity.slot);
             tool.charged_bytes.is_none()
                 && tool.usage.most_shared_bytes() >= WORTH_BYTES
                 && due.is_none_or(|due| due.tick <= self.ticks && due.at_ns <= now_ns)
         };
-        let Some(tool) = manager.tracker().tools().find(is_due) else {
+        // Of many, the one that has waited longest.
+        let Some(tool) = manager.tracker().tools().filter(is_due).min_by_key(due_tick) else {
             return;
         };
         let pids = tool.usage.pids.clone();

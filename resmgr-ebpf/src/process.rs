@@ -219,13 +219,8 @@ pub fn unknown_gone(task: Task, tgid: u32) {
     if let Some(parents) = counters_of(task.parent().tgid())
         && let Some(tool) = Tool::of(parents)
     {
-        let counters = ProcessCounters {
-            cpu_ns: task.runtime_ns() + task.group().dead_runtime_ns(),
-            peak_rss_pages: task.group().peak_rss_pages(),
-            ..ProcessCounters::default()
-        };
-        tool.join(&raw const counters, tgid);
-        tool.ended(&raw const counters, tgid);
+        let group = task.group();
+        tool.came_and_went(task.runtime_ns() + group.dead_runtime_ns(), group.peak_rss_pages());
     }
 }
 

@@ -167,14 +167,29 @@ impl Tool {
     /// A process has ended: what is final of it goes into the sums.
     #[inline(always)]
     pub fn ended(self, counters: *const ProcessCounters, tgid: u32) {
+        // SAFETY: the verifier bounded the counters' slot.
+        let (cpu_ns, peak_rss_pages) = unsafe { ((*counters).cpu_ns, (*counters).peak_rss_pages) };
+        self.add_ended(cpu_ns, peak_rss_pages);
+        self.leave(counters, tgid);
+    }
+
+    /// A process has ended that was not known to be the tool's.
+    #[inline(always)]
+    pub fn came_and_went(self, cpu_ns: u64, peak_rss_pages: u64) {
+        // SAFETY: as in `join`.
+        unsafe { add(&raw mut (*self.sums).processes_total, 1) };
+        self.add_ended(cpu_ns, peak_rss_pages);
+    }
+
+    #[inline(always)]
+    fn add_ended(self, cpu_ns: u64, peak_rss_pages: u64) {
         // SAFETY: as in `join`; of racing peaks the higher one may lose, once.
         unsafe {
-            add(&raw mut (*self.sums).ended_cpu_ns, (*counters).cpu_ns);
-            if (*counters).peak_rss_pages > (*self.sums).peak_rss_pages {
-                (*self.sums).peak_rss_pages = (*counters).peak_rss_pages;
+            add(&raw mut (*self.sums).ended_cpu_ns, cpu_ns);
+            if peak_rss_pages > (*self.sums).peak_rss_pages {
+                (*self.sums).peak_rss_pages = peak_rss_pages;
             }
         }
-        self.leave(counters, tgid);
     }
 }
 

@@ -167,6 +167,15 @@ fn without_sweeps_connections_are_counted_exactly_for_plain_calls() {
     assert_eq!(number(&agent.process(listener.pid())["connections"]), 11);
     listener.order("disconnect 11");
     assert_eq!(number(&agent.process(listener.pid())["connections"]), 0);
+
+    // Of several paths: each is one, whatever the kernel opens for its paths.
+    let mut multipath = Workload::start();
+    let made: u64 = multipath.order("mptcp 3").parse().unwrap();
+    let process = agent.process(multipath.pid());
+    let events = &process["events"];
+    assert_eq!(number(&events["connections_made"]), made);
+    assert_eq!(number(&events["connections_accepted"]), made);
+    assert_eq!(number(&process["connections"]), 2 * made);
 }
 
 #[test]

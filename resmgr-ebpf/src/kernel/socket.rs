@@ -218,12 +218,14 @@ impl TypedSocket {
         matches!(load(self.0, offset!(sock_protocol)), IPPROTO_TCP | IPPROTO_MPTCP)
     }
 
-    /// Whether there is a file for it: those that the kernel opens for itself (the subflows of MPTCP, too) have none.
+    /// Whether there is a file for it: those that the kernel opens for itself have none, and the file of a subflow of
+    /// MPTCP is another socket's.
     #[inline(always)]
     pub fn has_file(self) -> bool {
         let socket: *const u8 = load(self.0, offset!(sock_socket));
         let file: *const u8 = load(socket, offset!(socket_file));
-        !file.is_null()
+        let of_file: *const u8 = load(socket, offset!(socket_sk));
+        !file.is_null() && of_file as u64 == self.address()
     }
 }
 

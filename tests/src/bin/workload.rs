@@ -120,6 +120,8 @@ fn obey(words: &[&str], held: &mut Held) -> Answer {
             let address: std::net::SocketAddr = text(1)?.parse()?;
             connect_nonblocking(held, address, number(2)?)
         }
+        // Connections of several paths, both ends held.
+        "mptcp" => multipath(held, number(1)?),
         "udp" => {
             for _ in 0..number(2)? {
                 let socket = UdpSocket::bind("127.0.0.1:0")?;
@@ -278,6 +280,26 @@ fn receive(held: &mut Held, n: usize) -> Answer {
 }
 
 /// Begins connects that do not wait, and waits for their outcome afterwards.
+/// Answers how many were made: none where this kernel or host has no MPTCP.
+fn multipath(held: &mut Held, n: usize) -> Answer {
+    use rustix::net::{accept, bind, connect, getsockname, ipproto, listen, socket};
+    let new = || socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP));
+    let Ok(listener) = new() else {
+        return Ok("0".to_owned());
+    };
+    bind(&listener, &std::net::SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    listen(&listener, 8)?;
+    let address = getsockname(&listener)?;
+    for _ in 0..n {
+        let client = new()?;
+        connect(&client, &address)?;
+        held.descriptors.push(accept(&listener)?);
+        held.descriptors.push(client);
+    }
+    held.descriptors.push(listener);
+    Ok(n.to_string())
+}
+
 fn connect_nonblocking(held: &mut Held, address: std::net::SocketAddr, n: usize) -> Answer {
     use rustix::event::{PollFd, PollFlags, poll};
     let mut refused = 0;

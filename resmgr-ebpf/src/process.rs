@@ -224,6 +224,16 @@ pub fn unknown_gone(task: Task, tgid: u32) {
     }
 }
 
+/// Takes back that a tool's process was begun, unless its end has been counted.
+#[inline(always)]
+pub fn forget_newborn(tgid: u32, counters: &ProcessCounters) {
+    if end_counters(tgid)
+        && let Some(tool) = Tool::of(counters)
+    {
+        tool.unjoin(counters, tgid);
+    }
+}
+
 /// Begins a process's counters, replacing those of an earlier process with the same id; false where the map is full.
 #[inline(always)]
 pub fn begin(tgid: u32, counters: &ProcessCounters) -> bool {

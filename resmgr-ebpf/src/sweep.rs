@@ -253,6 +253,11 @@ fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
         ..ProcessCounters::default()
     };
     if process::begin(tgid, &counters) {
+        // It may be ending just now, its last switch behind it: then that has counted it, or will.
+        if wanted == 0 && slot != 0 && task.group().live() == 0 {
+            process::forget_newborn(tgid, &counters);
+            return;
+        }
         record.flags |= TaskFlags::COUNTERS_BEGUN;
         if slot != 0 {
             record.flags |= TaskFlags::ADOPTED;

@@ -164,6 +164,14 @@ impl Tool {
         }
     }
 
+    /// A process never joined.
+    #[inline(always)]
+    pub fn unjoin(self, counters: *const ProcessCounters, tgid: u32) {
+        // SAFETY: as in `join`.
+        unsafe { add(&raw mut (*self.sums).processes_total, u64::MAX) };
+        self.leave(counters, tgid);
+    }
+
     /// A process has ended: what is final of it goes into the sums.
     #[inline(always)]
     pub fn ended(self, counters: *const ProcessCounters, tgid: u32) {

@@ -81,7 +81,7 @@ fn a_storm_of_forks_through_a_small_ring_is_counted_whole() {
         let storm = tool(&agent, &format!("storm{n}"));
         let counted = number(&storm["processes_total"]);
         assert!(
-            counted <= count + 1 && counted + missed > count,
+            counted <= count + 1 + missed && counted + missed > count,
             "{missed} missed: {storm}"
         );
         assert_eq!(number(&storm["process_count"]), 1);

@@ -21,6 +21,8 @@ use resmgr_tests::{Agent, Workload};
 const CALLS: u64 = 100_000;
 /// Connections that are made.
 const CONNECTS: u64 = 2_000;
+/// Connections that are made at a time: no more than a listener's queue takes.
+const TOGETHER: u64 = 100;
 
 /// Run time in nanoseconds and runs, by program.
 type Totals = BTreeMap<String, (u64, u64)>;
@@ -130,7 +132,9 @@ fn show(who: &str, what: &str, costs: &Totals, programs: &[(&str, &str)], most: 
 fn on_one_cpu(agent: Option<&Agent>) -> Command {
     let mut command = match agent {
         Some(agent) => {
-            let mut command = agent.client(&["exec", "--require", "--tool", "bench", "--"]);
+            let mut command = agent.client(&["exec", "--require", "--tool", "bench"]);
+            // A tool that crosses its lines tells of it, which is another cost.
+            command.args(["--profile", "heavy", "--"]);
             command.arg("taskset");
             command
         }
@@ -187,14 +191,14 @@ fn main() {
         let programs = with(&[&calls, &state]);
         let mut listener = Workload::start();
         let address = listener.order("listen 127.0.0.1:0");
-        // Few at a time: a tool that crosses its lines tells of it, which is another cost.
-        for _ in 0..CONNECTS / 4 {
+        // Together, as the other calls are.
+        for _ in 0..CONNECTS / TOGETHER {
             measure(&programs, &mut costs, || {
-                _ = workload.order(format!("connect {address} 4"));
+                _ = workload.order(format!("connect {address} {TOGETHER}"));
             });
-            listener.order("accept 4");
-            workload.order("disconnect 4");
-            listener.order("disconnect 4");
+            listener.order(format!("accept {TOGETHER}"));
+            workload.order(format!("disconnect {TOGETHER}"));
+            listener.order(format!("disconnect {TOGETHER}"));
         }
         let all = [syscall(names::CONNECT_LEFT), typed(names::SOCKET_STATE)];
         show(who, "connect", &costs, &all, limits[3]);

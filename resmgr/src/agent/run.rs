@@ -17,7 +17,7 @@ use super::{
 use crate::{
     kernel::{HostFacts, Kernel, KernelError, LoadOptions, Mounts, Readable},
     manager::EnhancedResourceManager,
-    model::{Clock as _, Drained, Timestamp},
+    model::{Clock as _, Timestamp},
     protocol::{Method, Refusal, RefusalCode, Registered, Response},
 };
 
@@ -134,8 +134,6 @@ struct Agent {
     ring: Readable,
     log: Option<Readable>,
     tick: Interval,
-    /// The last batch of events did not empty the ring.
-    more_events: bool,
 }
 
 impl Agent {
@@ -170,7 +168,6 @@ impl Agent {
             ring,
             log,
             tick,
-            more_events: false,
         })
     }
 
@@ -183,8 +180,14 @@ impl Agent {
             match self.next_wake(&mut stop).await {
                 Wake::Kernel => self.drain()?,
                 Wake::Log => self.manager.source_mut().flush_log(),
-                Wake::Tick => self.sweep(),
-                Wake::Request(question) => self.answer(question),
+                Wake::Tick => {
+                    self.drain()?;
+                    self.sweep();
+                }
+                Wake::Request(question) => {
+                    self.drain()?;
+                    self.answer(question);
+                }
                 Wake::Reload => tracing::info!("nothing to reload: the agent runs on its flags"),
                 Wake::Stop(why) => {
                     tracing::info!(why, "stopping");
@@ -224,7 +227,7 @@ impl Agent {
             Some(question) = self.questions.recv() => Wake::Request(question),
             () = self.ring.ready() => Wake::Kernel,
             () = ready(self.log.as_ref()) => Wake::Log,
-            () = std::future::ready(()), if self.more_events => Wake::Kernel,
+            () = std::future::ready(()), if self.manager.is_behind() => Wake::Kernel,
         }
     }
 
@@ -233,7 +236,7 @@ impl Agent {
         let track_all = self.options.track_all || self.options.no_sweep;
         let mut decided = false;
         for _ in 0..MATCHES {
-            self.more_events = self.manager.drain(&self.clock)? == Drained::BudgetSpent;
+            self.manager.drain(&self.clock)?;
             let images = self.manager.take_images();
             if images.is_empty() {
                 break;

@@ -125,8 +125,12 @@ impl<S: Source> EnhancedResourceManager<S> {
 
     /// Takes in a batch of events; what is left over waits for the next call, so that a storm starves nothing.
     ///
-    /// It ends with what rules are to be matched with: whose tool a process is has to be known before what comes after.
-    pub fn drain(&mut self, clock: &impl Clock) -> Result<Drained, SourceError> {
+    /// It ends with what rules are to be matched with, and goes on once that has been taken: whose tool a process is has
+    /// to be known before what comes after.
+    pub fn drain(&mut self, clock: &impl Clock) -> Result<(), SourceError> {
+        if !self.images.is_empty() {
+            return Ok(());
+        }
         if self.events.is_empty() {
             self.ring = self.source.drain(EVENT_BUDGET, &mut self.batch)?;
             self.events.extend(self.batch.drain(..));
@@ -139,11 +143,16 @@ impl<S: Source> EnhancedResourceManager<S> {
                 KernelEvent::Image(image) => {
                     self.tracker.apply_events(&[image.event], now);
                     self.images.push(*image);
-                    return Ok(Drained::BudgetSpent);
+                    break;
                 }
             }
         }
-        Ok(self.ring)
+        Ok(())
+    }
+
+    /// Whether there is more to drain.
+    pub fn is_behind(&self) -> bool {
+        !self.images.is_empty() || !self.events.is_empty() || self.ring == Drained::BudgetSpent
     }
 
     /// What processes of no tool have executed since the last time that this was asked.

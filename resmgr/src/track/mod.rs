@@ -38,7 +38,7 @@ pub struct ResourceTracker {
     drift_total: Drift,
     tools: BTreeMap<ToolSlot, TrackedTool>,
     /// Processes whose tool is decided and not known to the programs yet.
-    decided: HashMap<ProcessId, ToolSlot>,
+    decided: BTreeMap<ProcessId, ToolSlot>,
     /// The process that observes: it is no tool's.
     observer: u32,
 }
@@ -204,8 +204,7 @@ impl ResourceTracker {
                 sample.tool = event.tool;
                 // What a process forks while its tool is decided only here is the tool's as well.
                 if event.tool.is_none()
-                    && let Some(parent) = self.processes.get(&event.ppid)
-                    && let Some(&slot) = self.decided.get(&parent.sample.id)
+                    && let Some(slot) = self.decided_of(event.ppid, event.id.start_ns)
                 {
                     sample.tool = Some(slot);
                     self.decided.insert(event.id, slot);
@@ -213,6 +212,12 @@ impl ResourceTracker {
                 self.insert(sample, None, now);
             }
         }
+    }
+
+    /// The tool that was decided for the process that had a pid at a time. A sweep may have missed it already.
+    fn decided_of(&self, pid: u32, at_ns: u64) -> Option<ToolSlot> {
+        let born_by_then = ProcessId { pid, start_ns: 0 }..=ProcessId { pid, start_ns: at_ns };
+        self.decided.range(born_by_then).next_back().map(|(_, &slot)| slot)
     }
 
     /// Takes a sample in; `known` is the same process as it was last seen.

@@ -188,3 +188,22 @@ fn without_sweeps_counters_are_what_is_known_and_names_stay() {
     );
     assert_eq!(process.memory, None, "events do not tell it, and missing is not zero");
 }
+
+#[test]
+fn what_is_forked_by_one_whose_tool_is_decided_is_the_tools_though_a_sweep_came_after_its_end() {
+    let mut tracker = ResourceTracker::default();
+    let tool = ToolSlot(3);
+    tracker.apply_events(&[event(ProcessEventKind::Exec, 7, 20, 0)], at(10));
+    tracker.decide(ProcessId { pid: 7, start_ns: 20 }, tool);
+    tracker.apply_sweep(sweep(Vec::new()), at(11));
+    let child = |pid, start_ns| ProcessEvent {
+        ppid: 7,
+        ..event(ProcessEventKind::Fork, pid, start_ns, 0)
+    };
+    tracker.apply_events(&[child(8, 21), child(9, 19)], at(12));
+    assert_eq!(tracker.process(8).unwrap().sample.tool, Some(tool));
+    // Born before: to whoever had the pid then.
+    assert_eq!(tracker.process(9).unwrap().sample.tool, None);
+    tracker.apply_events(&[event(ProcessEventKind::Exit, 7, 20, 0), child(10, 22)], at(13));
+    assert_eq!(tracker.process(10).unwrap().sample.tool, None);
+}

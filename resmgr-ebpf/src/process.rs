@@ -195,12 +195,15 @@ pub fn thread_gone(task: Task, tgid: u32, counters: *mut ProcessCounters) {
             return;
         }
         (*counters).peak_rss_pages = task.group().peak_rss_pages();
-        let last = *counters;
+        let mut last = *counters;
         if !end_counters(tgid) {
             return;
         }
         if let Some(tool) = Tool::of(&raw const last) {
             tool.ended(&raw const last, tgid);
+        } else {
+            // Born just before its parent was taken in.
+            last.tool = gone_unknown(task, tgid, last.cpu_ns, last.peak_rss_pages);
         }
         push(
             |event| describe(event, EventKind::Exit, task, task.parent().tgid(), &last),
@@ -209,19 +212,28 @@ pub fn thread_gone(task: Task, tgid: u32, counters: *mut ProcessCounters) {
     }
 }
 
-/// At the last switch of a process without counters: where its parent is a tool's, so was it. Its birth was missed, or
-/// there was no room for it.
+/// At the last switch of a process without counters: its birth was missed, or there was no room for it.
 #[inline(always)]
 pub fn unknown_gone(task: Task, tgid: u32) {
-    if task.tid() != tgid || task.group().live() > 0 || tgid == tools::agent() {
-        return;
+    let group = task.group();
+    if task.tid() == tgid && group.live() == 0 {
+        let cpu_ns = task.runtime_ns() + group.dead_runtime_ns();
+        gone_unknown(task, tgid, cpu_ns, group.peak_rss_pages());
     }
-    if let Some(parents) = counters_of(task.parent().tgid())
-        && let Some(tool) = Tool::of(parents)
-    {
-        let group = task.group();
-        tool.came_and_went(task.runtime_ns() + group.dead_runtime_ns(), group.peak_rss_pages());
+}
+
+/// Counts the end of a process that is not known to be a tool's: where its parent is one's, so was it. Returns the tool's
+/// slot, 0 for none.
+#[inline(always)]
+fn gone_unknown(task: Task, tgid: u32, cpu_ns: u64, peak_rss_pages: u64) -> u32 {
+    if tgid == tools::agent() {
+        return 0;
     }
+    let slot = tools::of_process(task.parent().tgid());
+    if let Some(tool) = Tool::at(slot) {
+        tool.came_and_went(cpu_ns, peak_rss_pages);
+    }
+    slot
 }
 
 /// Takes back that a tool's process was begun, unless its end has been counted.

@@ -217,8 +217,14 @@ fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
         && unsafe { (*counters).start_ns } == start_ns
     {
         // SAFETY: as above.
-        if wanted != 0 && unsafe { (*counters).tool } != wanted {
-            process::move_to(counters, tgid, wanted);
+        let own = unsafe { (*counters).tool };
+        let slot = match wanted {
+            // Born just before its parent was taken in.
+            0 if own == 0 && !is_agent => tools::of_process(task.parent().tgid()),
+            slot => slot,
+        };
+        if slot != 0 && own != slot {
+            process::move_to(counters, tgid, slot);
             record.flags |= TaskFlags::ADOPTED;
         }
         // Whoever started it: the agent is no tool's.
@@ -231,7 +237,7 @@ fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
     }
     let slot = match wanted {
         // What a tool's process forked before it was a tool's, or while nobody watched, is the tool's.
-        0 if !is_agent => tool_of(task.parent().tgid()),
+        0 if !is_agent => tools::of_process(task.parent().tgid()),
         slot => slot,
     };
     if slot == 0 && !tracks_all() {
@@ -263,16 +269,6 @@ fn correct(meta: *const IterMeta, task: Task, record: &mut TaskRecord) {
             record.flags |= TaskFlags::ADOPTED;
         }
         record.counters = counters;
-    }
-}
-
-/// The slot of a process's tool, 0 for none.
-#[inline(always)]
-fn tool_of(tgid: u32) -> u32 {
-    match counters_of(tgid) {
-        // SAFETY: get_ptr returned Some, so the verifier bounded this slot.
-        Some(counters) => unsafe { (*counters).tool },
-        None => 0,
     }
 }
 

@@ -291,6 +291,16 @@ pub fn agent() -> u32 {
     }
 }
 
+/// The slot of a process's tool, 0 for none.
+#[inline(always)]
+pub fn of_process(tgid: u32) -> u32 {
+    match maps::counters_of(tgid) {
+        // SAFETY: get_ptr returned Some, so the verifier bounded this slot.
+        Some(counters) => unsafe { (*counters).tool },
+        None => 0,
+    }
+}
+
 /// The slot that a process is to be taken into, because it was named or because of the cgroup that it is in; 0 for none.
 ///
 /// A number, not an `Option`: the compiler would carry its empty payload about, which verifiers refuse to see read.

@@ -1,6 +1,6 @@
 //! A process that ends with the test, however that ends.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// A running process.
 pub struct Process(Child);
@@ -14,6 +14,11 @@ impl Process {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.0.wait().expect("it is a child")
     }
 }
 

@@ -117,8 +117,9 @@ fn limits(wanted: &Wanted) -> Limits {
     let minutes = |count: u64| Duration::from_secs(60 * count);
     Limits {
         boot: minutes(1),
-        silence: minutes(if wanted.full { 20 } else { 4 }),
-        total: minutes(if wanted.full { 90 } else { 15 }),
+        // Longer than a test waits for something before it fails, and says what for.
+        silence: minutes(if wanted.full { 20 } else { 6 }),
+        total: minutes(if wanted.full { 90 } else { 20 }),
     }
 }
 

@@ -46,3 +46,12 @@ pub struct Drift {
     /// Connections.
     pub connections: u64,
 }
+
+impl std::ops::AddAssign for Drift {
+    fn add_assign(&mut self, more: Self) {
+        self.cpu_time_ns += more.cpu_time_ns;
+        self.virtual_bytes += more.virtual_bytes;
+        self.fds += more.fds;
+        self.connections += more.connections;
+    }
+}

@@ -1,5 +1,7 @@
 //! `ResourceTracker`: from events and sweeps to what each process uses. Reads no clock, file or map.
 
+mod belonging;
+mod drift;
 mod tools;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -9,6 +11,7 @@ use crate::model::{
     ProcessSample, SocketId, Sweep, Timestamp, ToolSlot,
 };
 
+use belonging::Belonging;
 pub use tools::{Latecomers, ToolPeaks, ToolUse, TrackedTool, Zombie};
 
 /// A process, and what follows from seeing it more than once.
@@ -37,8 +40,7 @@ pub struct ResourceTracker {
     drift: Drift,
     drift_total: Drift,
     tools: BTreeMap<ToolSlot, TrackedTool>,
-    /// Processes whose tool is decided and not known to the programs yet.
-    decided: BTreeMap<ProcessId, ToolSlot>,
+    belonging: Belonging,
     /// The process that observes: it is no tool's.
     observer: u32,
 }
@@ -84,7 +86,7 @@ impl ResourceTracker {
 
     /// Tracks a tool no more; returns it as it was last.
     pub fn end_tool(&mut self, slot: ToolSlot) -> Option<TrackedTool> {
-        self.decided.retain(|_, tool| *tool != slot);
+        self.belonging.end_tool(slot);
         for process in self.processes.values_mut() {
             if process.sample.tool == Some(slot) {
                 process.sample.tool = None;
@@ -95,12 +97,12 @@ impl ResourceTracker {
 
     /// Whether a process belongs to a tool and the programs are not known to know it.
     pub fn is_decided(&self, process: ProcessId) -> bool {
-        self.decided.contains_key(&process)
+        self.belonging.is_decided(process)
     }
 
     /// A process belongs to a tool, although the programs do not know it yet.
     pub fn decide(&mut self, process: ProcessId, tool: ToolSlot) {
-        self.decided.insert(process, tool);
+        self.belonging.decide(process, tool);
         if let Some(known) = self.processes.get_mut(&process.pid)
             && known.sample.id == process
         {
@@ -177,7 +179,7 @@ impl ResourceTracker {
 
     /// A process that ended before the programs knew whose it was is counted for its tool here.
     fn apply_latecomer(&mut self, event: &ProcessEvent) {
-        if let Some(slot) = self.decided.remove(&event.id)
+        if let Some(slot) = self.belonging.ended(event.id)
             && event.tool.is_none()
             && let Some(tool) = self.tools.get_mut(&slot)
         {
@@ -187,37 +189,36 @@ impl ResourceTracker {
     }
 
     fn apply_birth_or_exec(&mut self, event: &ProcessEvent, now: Timestamp) {
-        match self.processes.get_mut(&event.id.pid) {
-            Some(known) if known.sample.id == event.id => {
-                known.sample.comm = event.comm;
-                known.sample.ppid = event.ppid;
-                known.sample.uid = event.uid;
-                known.sample.euid = event.euid;
-                known.sample.tool = event.tool.or(known.sample.tool);
-            }
-            _ => {
-                let mut sample = seen_by_events(event.id, &event.counts);
-                sample.comm = event.comm;
-                sample.ppid = event.ppid;
-                sample.uid = event.uid;
-                sample.euid = event.euid;
-                sample.tool = event.tool;
-                // What a process forks while its tool is decided only here is the tool's as well.
-                if event.tool.is_none()
-                    && let Some(slot) = self.decided_of(event.ppid, event.id.start_ns)
-                {
-                    sample.tool = Some(slot);
-                    self.decided.insert(event.id, slot);
-                }
-                self.insert(sample, None, now);
-            }
+        let is_known = |known: &TrackedProcess| known.sample.id == event.id;
+        if !self.processes.get(&event.id.pid).is_some_and(is_known) {
+            self.insert(seen_by_events(event.id, &event.counts), None, now);
+        }
+        let inherited = self.tool_of(event.ppid, event.id.start_ns);
+        let Some(TrackedProcess { sample, .. }) = self.processes.get_mut(&event.id.pid) else {
+            return;
+        };
+        sample.comm = event.comm;
+        sample.ppid = event.ppid;
+        sample.uid = event.uid;
+        sample.euid = event.euid;
+        sample.tool = event.tool.or(sample.tool);
+        // Born before the programs knew the parent to be the tool's.
+        if sample.tool.is_none()
+            && event.id.pid != self.observer
+            && let Some(slot) = inherited
+        {
+            sample.tool = inherited;
+            self.belonging.decide(event.id, slot);
         }
     }
 
-    /// The tool that was decided for the process that had a pid at a time. A sweep may have missed it already.
-    fn decided_of(&self, pid: u32, at_ns: u64) -> Option<ToolSlot> {
-        let born_by_then = ProcessId { pid, start_ns: 0 }..=ProcessId { pid, start_ns: at_ns };
-        self.decided.range(born_by_then).next_back().map(|(_, &slot)| slot)
+    /// The tool of the process that had a pid at a time, also where only this tracker knows, or remembers.
+    fn tool_of(&self, pid: u32, at_ns: u64) -> Option<ToolSlot> {
+        let known = self.processes.get(&pid).map(|known| &known.sample);
+        if let Some(sample) = known.filter(|sample| sample.id.start_ns <= at_ns) {
+            return sample.tool;
+        }
+        self.belonging.tool_of(pid, at_ns)
     }
 
     /// Takes a sample in; `known` is the same process as it was last seen.
@@ -242,26 +243,27 @@ impl ResourceTracker {
         self.drift = Drift::default();
         for mut sample in sweep.processes {
             let known = before.get(&sample.id.pid).filter(|known| known.sample.id == sample.id);
-            add_drift(&mut self.drift, known.map(|known| &known.sample), &sample);
+            self.drift += drift::of(known.map(|known| &known.sample), &sample);
+            let is_known_to_programs = sample.events.is_some() && sample.tool.is_some();
             if let Some(known) = known {
                 // A thread that ended while the sweep went on may be missing from it: the sum never falls.
                 sample.cpu_ns = sample.cpu_ns.max(known.sample.cpu_ns);
                 // One that waits to be reaped has no counters any more, but is still its tool's.
-                if sample.tool.is_none() && (sample.zombie || self.decided.contains_key(&sample.id)) {
+                if sample.tool.is_none() && (sample.zombie || self.belonging.is_decided(sample.id)) {
                     sample.tool = known.sample.tool;
                 }
             }
-            if sample.events.is_some() && sample.tool.is_some() {
-                self.decided.remove(&sample.id);
+            if is_known_to_programs {
+                self.belonging.settle(sample.id);
             }
             self.insert(sample, known, now);
         }
+        let is_there = |id: ProcessId| self.processes.get(&id.pid).is_some_and(|now| now.sample.id == id);
+        let missed = before.into_values().map(|known| known.sample);
+        self.belonging.swept(missed.filter(|sample| !is_there(sample.id)));
         self.inherit();
         self.sum_up_tools();
-        self.drift_total.cpu_time_ns += self.drift.cpu_time_ns;
-        self.drift_total.virtual_bytes += self.drift.virtual_bytes;
-        self.drift_total.fds += self.drift.fds;
-        self.drift_total.connections += self.drift.connections;
+        self.drift_total += self.drift;
     }
 
     /// A process that has no counters (it has ended and waits for its parent, or there was no room for them) belongs to
@@ -374,25 +376,6 @@ fn measure(known: &TrackedProcess, cpu_ns: u64, now: Timestamp) -> (Option<f64>,
     }
     let used = cpu_ns.saturating_sub(from_ns);
     (Some(used as f64 / elapsed as f64), (now.monotonic_ns, cpu_ns))
-}
-
-/// Adds how far events had drifted from the truth since the last sweep, or since whenever they began to count: also while
-/// no agent ran.
-fn add_drift(drift: &mut Drift, before: Option<&ProcessSample>, now: &ProcessSample) {
-    let Some(counted) = &now.events else {
-        return;
-    };
-    drift.virtual_bytes += counted.virtual_bytes.abs_diff(now.virtual_bytes);
-    drift.fds += counted.fds_open.abs_diff(now.open_fds);
-    drift.connections += counted.connections_open.abs_diff(now.connections);
-    // The count of CPU time is not overwritten by a sweep: what it misses once is missing ever after, but drifted once.
-    if let Some(before) = before
-        && let Some(counted_before) = &before.events
-    {
-        let used = now.cpu_ns.saturating_sub(before.cpu_ns);
-        let used_by_events = counted.cpu_time_ns.saturating_sub(counted_before.cpu_time_ns);
-        drift.cpu_time_ns += used_by_events.abs_diff(used);
-    }
 }
 
 #[cfg(test)]

@@ -207,3 +207,52 @@ fn what_is_forked_by_one_whose_tool_is_decided_is_the_tools_though_a_sweep_came_
     tracker.apply_events(&[event(ProcessEventKind::Exit, 7, 20, 0), child(10, 22)], at(13));
     assert_eq!(tracker.process(10).unwrap().sample.tool, None);
 }
+
+#[test]
+fn what_is_decided_stays_decided_until_the_programs_know_it() {
+    let mut tracker = ResourceTracker::default();
+    let (id, tool) = (ProcessId { pid: 7, start_ns: 20 }, ToolSlot(3));
+    tracker.apply_events(&[event(ProcessEventKind::Exec, 7, 20, 0)], at(10));
+    tracker.decide(id, tool);
+    let swept = |tool| {
+        let events = Some(EventCounts::default());
+        sweep(vec![ProcessSample {
+            tool,
+            events,
+            ..sample(7, 20, 0)
+        }])
+    };
+    tracker.apply_sweep(swept(None), at(11));
+    assert_eq!(tracker.process(7).unwrap().sample.tool, Some(tool));
+    assert!(tracker.is_decided(id));
+    tracker.apply_sweep(swept(Some(tool)), at(12));
+    assert!(!tracker.is_decided(id));
+}
+
+#[test]
+fn what_a_tools_process_forked_is_the_tools_though_a_sweep_came_first() {
+    let mut tracker = ResourceTracker::driven_by(9);
+    let tool = Some(ToolSlot(3));
+    let events = Some(EventCounts::default());
+    tracker.apply_sweep(
+        sweep(vec![ProcessSample {
+            tool,
+            events,
+            ..sample(7, 20, 0)
+        }]),
+        at(10),
+    );
+    let child = |pid| ProcessEvent {
+        ppid: 7,
+        ..event(ProcessEventKind::Fork, pid, 21, 0)
+    };
+    tracker.apply_events(&[child(8), child(9)], at(10));
+    assert_eq!(tracker.process(8).unwrap().sample.tool, tool);
+    // Who observes is no tool's, whoever started it.
+    assert_eq!(tracker.process(9).unwrap().sample.tool, None);
+    tracker.apply_sweep(sweep(Vec::new()), at(11));
+    tracker.apply_events(&[child(10)], at(12));
+    assert_eq!(tracker.process(10).unwrap().sample.tool, tool);
+    tracker.apply_events(&[event(ProcessEventKind::Exit, 7, 20, 0), child(11)], at(13));
+    assert_eq!(tracker.process(11).unwrap().sample.tool, None);
+}

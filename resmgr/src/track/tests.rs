@@ -217,8 +217,8 @@ fn what_is_decided_stays_decided_until_the_programs_know_it() {
     let swept = |tool| {
         let events = Some(EventCounts::default());
         sweep(vec![ProcessSample {
-            tool,
             events,
+            tool,
             ..sample(7, 20, 0)
         }])
     };
@@ -236,8 +236,8 @@ fn what_a_tools_process_forked_is_the_tools_though_a_sweep_came_first() {
     let events = Some(EventCounts::default());
     tracker.apply_sweep(
         sweep(vec![ProcessSample {
-            tool,
             events,
+            tool,
             ..sample(7, 20, 0)
         }]),
         at(10),

@@ -99,19 +99,35 @@ pub struct Handed {
 }
 wire!(Handed, 64);
 
-/// Buckets of the map `TRACKED`, a power of two.
+/// Buckets of each kind in the map `TRACKED`, a power of two.
 pub const TRACKED_BUCKETS: usize = 4096;
 
-/// How many processes of each bucket have counters, the bucket being the thread group id's lowest bits: the value of the
-/// map `TRACKED`. Where it says none, the dearer look-up in `COUNTERS` is saved.
+/// How many processes of each bucket have counters, and how many sockets of each are known: the value of the map
+/// `TRACKED`. Where it says none, the dearer look-up in `COUNTERS` or `SOCKETS` is saved.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Tracked {
-    /// By bucket.
+    /// By [`process_bucket`].
     pub processes: [u32; TRACKED_BUCKETS],
+    /// By [`socket_bucket`].
+    pub sockets: [u32; TRACKED_BUCKETS],
 }
-wire!(Tracked, 4 * TRACKED_BUCKETS);
+wire!(Tracked, 8 * TRACKED_BUCKETS);
+
+/// The bucket of a process: its thread group id's lowest bits.
+#[inline]
+pub const fn process_bucket(tgid: u32) -> usize {
+    tgid as usize & (TRACKED_BUCKETS - 1)
+}
+
+/// The bucket of a socket, by its address's lowest bits. Sockets lie at multiples of what is a little more than their size:
+/// a product's highest bits spread them (multiplicative hashing by the golden ratio).
+#[inline]
+pub const fn socket_bucket(address: u32) -> usize {
+    let spread = address.wrapping_mul(0x9e37_79b9) >> (32 - TRACKED_BUCKETS.ilog2());
+    spread as usize & (TRACKED_BUCKETS - 1)
+}
 
 /// Elements of the map `HANDSHAKES`, a power of two; its index is the thread id's lowest bits. Each holds the thread group
 /// id and thread id of a thread whose connect has begun a handshake of TCP, whose states tell the rest; 0 for none. A

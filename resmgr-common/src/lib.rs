@@ -13,6 +13,7 @@ mod tool;
 
 pub use counters::{
     Active, Correction, HANDSHAKE_SLOTS, Handed, HookIndex, Loss, Owner, ProcessCounters, TRACKED_BUCKETS, Tracked,
+    process_bucket, socket_bucket,
 };
 pub use event::{CrossingRecord, EventKind, EventRecord, IMAGE_ARGUMENTS_LEN, IMAGE_PATH_LEN, ImageRecord};
 pub use layout::{Layout, RSS_KINDS, RssShape};

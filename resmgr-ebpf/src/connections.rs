@@ -9,9 +9,12 @@ use aya_ebpf::{
 use resmgr_common::{HANDSHAKE_SLOTS, HookIndex, Owner, ProcessCounters, ToolCounters, ToolResource};
 
 use crate::{
-    descriptors::{own_counters, own_tgid, result},
+    descriptors::result,
     kernel::{CLOSE, Call, ESTABLISHED, SYN_SENT, Socket, Table, Transport, TypedSocket},
-    maps::{HANDSHAKES, SOCKETS, add, add_signed, counters_of, is_active, may_have_counters, remember_socket},
+    maps::{
+        HANDSHAKES, add, add_signed, counters_of, counts_own, forget_socket, is_active, own_counters, own_tgid,
+        owner_of, remember_socket,
+    },
     tools::Tool,
 };
 
@@ -90,7 +93,7 @@ fn note(thread: u64) -> Option<*mut u64> {
 #[tracepoint]
 pub fn connect_left(ctx: TracePointContext) -> u32 {
     let thread = bpf_get_current_pid_tgid();
-    if !is_active(HookIndex::Connected) || !may_have_counters(own_tgid()) {
+    if !counts_own(HookIndex::Connected) {
         return 0;
     }
     if let Some(note) = note(thread) {
@@ -179,7 +182,7 @@ pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
         handshake_begun(TypedSocket::new(sock));
         return 0;
     }
-    let Some(owner) = SOCKETS.get_ptr_mut(sock as u64) else {
+    let Some(owner) = owner_of(sock as u64) else {
         return 0;
     };
     // SAFETY: get_ptr_mut returned Some, so the verifier bounded both slots; a socket's states follow one another.
@@ -229,11 +232,12 @@ pub fn socket_released(ctx: SockContext) -> i32 {
 /// Ends a connection once, by whoever comes first.
 #[inline(always)]
 fn forget(sock: u64) {
-    // SAFETY: the value is copied at once.
-    let Some(owner) = (unsafe { SOCKETS.get(sock) }).copied() else {
+    let Some(owner) = owner_of(sock) else {
         return;
     };
-    if SOCKETS.remove(sock).is_err() {
+    // SAFETY: the look-up returned Some, so the verifier bounded this slot; copied before it is another connection's.
+    let owner = unsafe { *owner };
+    if !forget_socket(sock) {
         return;
     }
     if let Some(counters) = counters_of(owner.tgid) {

@@ -3,12 +3,12 @@
 //! What the return value tells is added; where only the table tells, it is counted again. Descriptors that come or go
 //! by other ways (received over a socket, `io_uring`, ioctl) are seen by the next sweep.
 
-use aya_ebpf::{EbpfContext as _, helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{EbpfContext as _, macros::tracepoint, programs::TracePointContext};
 use resmgr_common::{HookIndex, ProcessCounters, ToolResource};
 
 use crate::{
     kernel::Table,
-    maps::{add, add_signed, counters_of, is_active},
+    maps::{add, add_signed, own_counters, own_tgid},
     tools::Tool,
 };
 
@@ -20,21 +20,6 @@ const EBADF: i64 = -9;
 pub fn result(ctx: &TracePointContext) -> i64 {
     // SAFETY: every `sys_exit_*` context holds the result at this offset, by the kernel's `syscall_tp_t`.
     unsafe { ctx.as_ptr().cast::<i64>().add(2).read() }
-}
-
-/// The process that runs.
-#[inline(always)]
-pub fn own_tgid() -> u32 {
-    (bpf_get_current_pid_tgid() >> 32) as u32
-}
-
-/// The counters of the process that runs, where these programs are to count and it is one that is counted.
-#[inline(always)]
-pub fn own_counters(hook: HookIndex) -> Option<*mut ProcessCounters> {
-    if !is_active(hook) {
-        return None;
-    }
-    counters_of(own_tgid())
 }
 
 /// Adds to the counts of opened and closed, and their difference to what is open.

@@ -17,7 +17,7 @@
     clippy::cast_sign_loss,
     reason = "a checked conversion is a branch for the verifier to follow; the kernel bounds each of these values"
 )]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 
 mod connections;
 mod cpu;

@@ -1,16 +1,23 @@
 //! All maps, and the few ways in which the programs touch them.
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::{
+    hint::black_box,
+    intrinsics::{AtomicOrdering, atomic_xadd},
+};
 
 use aya_ebpf::{
-    bindings::{BPF_EXIST, BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE},
+    bindings::{
+        BPF_EXIST, BPF_F_MMAPABLE, BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
+        BPF_RB_RING_SIZE,
+    },
+    helpers::bpf_get_current_pid_tgid,
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use resmgr_common::{
     Active, Correction, CrossedKey, CrossingRecord, EventRecord, HANDSHAKE_SLOTS, Handed, HookIndex, ImageRecord,
-    Joining, Loss, Owner, ProcessCounters, SweepFacts, TRACKED_BUCKETS, TaskRecord, ToolCounters, ToolLines,
-    ToolRecord, Tracked,
+    Joining, Loss, Owner, ProcessCounters, SweepFacts, TaskRecord, ToolCounters, ToolLines, ToolRecord, Tracked,
+    process_bucket, socket_bucket,
 };
 
 /// The task that runs on a CPU, and its CPU time when it was switched in.
@@ -66,11 +73,11 @@ pub static JOINING: HashMap<u32, Joining> = HashMap::with_max_entries(4096, 0);
 #[map]
 pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
 #[map]
-static TRACKED: Array<Tracked> = Array::with_max_entries(1, 0);
+static TRACKED: Array<Tracked> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static COUNTERS: HashMap<u32, ProcessCounters> = HashMap::with_max_entries(32_768, 0);
 #[map]
-pub static SOCKETS: HashMap<u64, Owner> = HashMap::with_max_entries(65_536, 0);
+static SOCKETS: HashMap<u64, Owner> = HashMap::with_max_entries(65_536, 0);
 #[map]
 pub static HANDSHAKES: Array<u64> = Array::with_max_entries(HANDSHAKE_SLOTS, 0);
 #[map]
@@ -136,7 +143,7 @@ pub fn tracks_all() -> bool {
 pub fn may_have_counters(tgid: u32) -> bool {
     match TRACKED.get_ptr(0) {
         // SAFETY: the look-up returned Some, so the verifier bounded this slot; the index is masked to the buckets.
-        Some(tracked) => unsafe { (*tracked).processes[bucket(tgid)] != 0 },
+        Some(tracked) => unsafe { (*tracked).processes[process_bucket(black_box(tgid))] != 0 },
         None => false,
     }
 }
@@ -148,6 +155,28 @@ pub fn counters_of(tgid: u32) -> Option<*mut ProcessCounters> {
         return None;
     }
     COUNTERS.get_ptr_mut(tgid)
+}
+
+/// The process that runs.
+#[inline(always)]
+pub fn own_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// Whether these programs are to count, and the process that runs may be one that is counted. What most often says no is
+/// asked first: two generations of programs have the same answer to it.
+#[inline(always)]
+pub fn counts_own(hook: HookIndex) -> bool {
+    may_have_counters(own_tgid()) && is_active(hook)
+}
+
+/// The counters of the process that runs, where these programs are to count and it is one that is counted.
+#[inline(always)]
+pub fn own_counters(hook: HookIndex) -> Option<*mut ProcessCounters> {
+    if !counts_own(hook) {
+        return None;
+    }
+    COUNTERS.get_ptr_mut(own_tgid())
 }
 
 /// Begins a process's counters where it has none; 0, or why not.
@@ -179,16 +208,11 @@ pub fn end_counters(tgid: u32) -> bool {
 }
 
 #[inline(always)]
-fn bucket(tgid: u32) -> usize {
-    core::hint::black_box(tgid) as usize & (TRACKED_BUCKETS - 1)
-}
-
-#[inline(always)]
 fn track(tgid: u32, n: u32) {
     if let Some(tracked) = TRACKED.get_ptr_mut(0) {
-        // SAFETY: as in `counters_of`; Relaxed as in `add`.
+        // SAFETY: as in `may_have_counters`; Relaxed as in `add`.
         unsafe {
-            let processes = &raw mut (*tracked).processes[bucket(tgid)];
+            let processes = &raw mut (*tracked).processes[process_bucket(black_box(tgid))];
             atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(processes, n);
         }
     }
@@ -233,11 +257,60 @@ pub fn lost(what: Loss) -> u64 {
 #[inline(always)]
 pub fn remember_socket(sock: u64, owner: Owner) -> bool {
     match SOCKETS.insert(sock, owner, u64::from(BPF_NOEXIST)) {
-        Ok(()) => true,
+        Ok(()) => {
+            track_socket(sock, 1);
+            true
+        }
         Err(EEXIST) => false,
         Err(_) => {
             lost(Loss::SocketsFull);
             false
+        }
+    }
+}
+
+/// The owner of a connection.
+#[inline(always)]
+pub fn owner_of(sock: u64) -> Option<*mut Owner> {
+    let tracked = TRACKED.get_ptr(0)?;
+    // SAFETY: as in `may_have_counters`.
+    if unsafe { (*tracked).sockets[bucket_of(sock)] } == 0 {
+        return None;
+    }
+    SOCKETS.get_ptr_mut(sock)
+}
+
+/// Forgets a connection; true for the one that did.
+#[inline(always)]
+pub fn forget_socket(sock: u64) -> bool {
+    let forgotten = SOCKETS.remove(sock).is_ok();
+    if forgotten {
+        track_socket(sock, u32::MAX);
+    }
+    forgotten
+}
+
+/// The bucket of a socket, which may be a pointer with a type: of that the verifier lets nothing be computed but of a copy
+/// of its lower half.
+#[inline(always)]
+fn bucket_of(sock: u64) -> usize {
+    #[cfg(target_arch = "bpf")]
+    let sock = {
+        let half: u64;
+        // SAFETY: a move from one register to another.
+        unsafe { core::arch::asm!("w0 = w1", in("r1") sock, lateout("r0") half, options(pure, nomem, nostack)) };
+        half
+    };
+    socket_bucket(sock as u32)
+}
+
+#[inline(always)]
+fn track_socket(sock: u64, n: u32) {
+    if let Some(tracked) = TRACKED.get_ptr_mut(0) {
+        // SAFETY: as in `track`.
+        unsafe {
+            let sockets = &raw mut (*tracked).sockets[bucket_of(sock)];
+            atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(sockets, n);
         }
     }
 }

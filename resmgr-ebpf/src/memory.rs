@@ -1,7 +1,6 @@
 //! Memory: after each mmap, munmap, mremap and brk, what the address space holds; and resident pages as they come and go.
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
@@ -9,18 +8,14 @@ use resmgr_common::{HookIndex, ToolResource};
 
 use crate::{
     kernel::Memory,
-    maps::{add_signed, counters_of, is_active},
+    maps::{add_signed, own_counters, own_tgid},
     tools::Tool,
 };
 
 /// On the exit of each call: the kernel's own total, so that no arithmetic on ranges can go wrong.
 #[tracepoint]
 pub fn memory_changed(_ctx: TracePointContext) -> u32 {
-    if !is_active(HookIndex::Map) {
-        return 0;
-    }
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if let Some(counters) = counters_of(tgid) {
+    if let Some(counters) = own_counters(HookIndex::Map) {
         // SAFETY: get_ptr_mut returned Some, so the verifier bounded this slot; a racing thread stores a total too.
         unsafe {
             (*counters).virtual_bytes = Memory::virtual_bytes_of_current((*counters).mm);
@@ -32,11 +27,7 @@ pub fn memory_changed(_ctx: TracePointContext) -> u32 {
 /// `rss_stat(mm, member, …)`: a page came or went. The kernel sums up a batch at a time, so most events change nothing.
 #[btf_tracepoint(function = "rss_stat")]
 pub fn memory_counted(ctx: BtfTracePointContext) -> i32 {
-    if !is_active(HookIndex::Memory) {
-        return 0;
-    }
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(counters) = counters_of(tgid) else {
+    let Some(counters) = own_counters(HookIndex::Memory) else {
         return 0;
     };
     let mm: *const u8 = ctx.arg(0);
@@ -51,7 +42,7 @@ pub fn memory_counted(ctx: BtfTracePointContext) -> i32 {
         if difference != 0 {
             add_signed(&raw mut (*counters).memory_pages, difference);
             if let Some(tool) = Tool::of(counters) {
-                tool.change(ToolResource::Memory, difference, tgid);
+                tool.change(ToolResource::Memory, difference, own_tgid());
             }
         }
     }

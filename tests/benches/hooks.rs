@@ -112,7 +112,7 @@ fn measure(programs: &BTreeSet<u32>, costs: &mut Totals, work: impl FnOnce()) {
 
 /// Prints what programs cost together for each run of the first of them, less what empty ones cost.
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds a run")]
-fn show(who: &str, what: &str, costs: &Totals, programs: &[(&str, &str)], most: f64) {
+fn show(who: &str, what: &str, costs: &Totals, programs: &[(&str, &str)], most: Option<f64>) {
     let of = |name: &str| {
         let short: String = name.chars().take(15).collect();
         let (ns, runs) = costs.get(&short).copied().unwrap_or_default();
@@ -125,7 +125,8 @@ fn show(who: &str, what: &str, costs: &Totals, programs: &[(&str, &str)], most: 
     let times = of(programs[0].0).1;
     let cost = programs.iter().map(net).sum::<f64>() / times.max(1.0);
     let hooks = programs.iter().map(|(program, _)| of(program).1).sum::<f64>() / times.max(1.0);
-    println!("{who:<10} {what:<14} {cost:>6.0} ns   (aim {most:>3.0})   {times} times, {hooks:.1} hooks each");
+    let aim = most.map(|most| format!("(aim {most:>3.0})")).unwrap_or_default();
+    println!("{who:<10} {what:<14} {cost:>6.0} ns   {aim:<9}   {times} times, {hooks:.1} runs each");
 }
 
 /// The workload on one CPU, in a tool or in none.
@@ -185,7 +186,7 @@ fn main() {
             measure(&with(&[empty]), &mut costs, || {
                 _ = workload.order(format!("{order} {CALLS}"));
             });
-            show(who, what, &costs, &[program], most);
+            show(who, what, &costs, &[program], Some(most));
         }
         let mut costs = Totals::new();
         let programs = with(&[&calls, &state]);
@@ -201,6 +202,8 @@ fn main() {
             listener.order(format!("disconnect {TOGETHER}"));
         }
         let all = [syscall(names::CONNECT_LEFT), typed(names::SOCKET_STATE)];
-        show(who, "connect", &costs, &all, limits[3]);
+        show(who, "connect's exit", &costs, &all[..1], Some(limits[3]));
+        show(who, "socket's state", &costs, &all[1..], Some(limits[3]));
+        show(who, "connect, whole", &costs, &all, None);
     }
 }

@@ -8,7 +8,7 @@ use aya::{
 };
 use resmgr_common::{Active, Correction, Loss, Owner, ProcessCounters, SweepFacts, names};
 
-use super::{KernelError, wire::Wire};
+use super::{KernelError, tracked::Shared, wire::Wire};
 use crate::model::{Losses, MapUse};
 
 /// Connections that can be known at a time.
@@ -23,6 +23,7 @@ pub(super) struct Maps {
     /// The processes that have corrections.
     corrected: HashSet<u32>,
     sockets: HashMap<MapData, u64, Wire<Owner>>,
+    tracked: Shared,
     facts: Array<MapData, Wire<SweepFacts>>,
     active: Array<MapData, Wire<Active>>,
     losses: PerCpuArray<MapData, u64>,
@@ -59,6 +60,7 @@ impl Maps {
             corrections: take(bpf, names::CORRECTIONS)?,
             corrected: HashSet::new(),
             sockets: take(bpf, names::SOCKETS)?,
+            tracked: Shared::take(bpf)?,
             facts: take(bpf, names::FACTS)?,
             active: take(bpf, names::ACTIVE)?,
             losses: take(bpf, names::LOSSES)?,
@@ -91,9 +93,9 @@ impl Maps {
     /// Stops counting a process that is in no tool.
     pub(super) fn dismiss(&mut self, pid: u32, start_ns: u64) {
         let is_candidate = |counters: Wire<ProcessCounters>| counters.0.start_ns == start_ns && counters.0.tool == 0;
-        if self.counters.get(&pid, 0).is_ok_and(is_candidate) {
-            // One that is gone already is what was asked for.
-            let _ = self.counters.remove(&pid);
+        // One that is gone already is what was asked for.
+        if self.counters.get(&pid, 0).is_ok_and(is_candidate) && self.counters.remove(&pid).is_ok() {
+            self.tracked.process_dismissed(pid);
         }
     }
 
@@ -102,7 +104,9 @@ impl Maps {
         let of_tool = |entry: Result<(u64, Wire<Owner>), _>| entry.ok().filter(|(_, owner)| owner.0.tool == slot);
         let sockets: Vec<u64> = self.sockets.iter().filter_map(of_tool).map(|(sock, _)| sock).collect();
         for sock in sockets {
-            let _ = self.sockets.remove(&sock);
+            if self.sockets.remove(&sock).is_ok() {
+                self.tracked.socket_forgotten(sock);
+            }
         }
     }
 

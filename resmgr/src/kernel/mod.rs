@@ -22,6 +22,7 @@ mod source;
 mod statistics;
 mod sweep;
 mod tools;
+mod tracked;
 mod wire;
 
 pub use error::KernelError;

@@ -21,7 +21,7 @@ pub use sweep::{
     Address, FileRecord, NAME_LEN, RecordHeader, RecordKind, SocketRecord, SweepFacts, TaskFlags, TaskRecord,
 };
 pub use tool::{
-    CrossedKey, Joining, TOOL_LEVELS, TOOL_NAME_LEN, TOOL_PATH_LEN, TOOL_RESOURCES, ToolCounters, ToolLines,
+    CrossedKey, Joining, TOOL_LEVELS, TOOL_NAME_LEN, TOOL_PATH_LEN, TOOL_RESOURCES, ToolCounters, ToolFlags, ToolLines,
     ToolRecord, ToolResource,
 };
 

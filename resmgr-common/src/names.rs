@@ -32,6 +32,8 @@ pub const SOCKETS: &str = "SOCKETS";
 pub const TRACKED: &str = "TRACKED";
 /// Map: threads whose connect has begun a handshake, by the lowest bits of the thread id ([`crate::HANDSHAKE_SLOTS`]).
 pub const HANDSHAKES: &str = "HANDSHAKES";
+/// Map: tools in which a connection is being reserved, by slot.
+pub const GUARDED: &str = "GUARDED";
 /// Map: thread group ids that a detailed pass is asked about.
 pub const WANTED: &str = "WANTED";
 /// Map: thread group id to [`crate::Correction`].
@@ -79,7 +81,7 @@ pub const KEPT_MAPS: [(&str, u32); 17] = [
 ];
 
 /// Every map that the object must hold.
-pub const MAPS: [&str; 22] = [
+pub const MAPS: [&str; 23] = [
     HANDED,
     TRACKED,
     ACTIVE,
@@ -92,6 +94,7 @@ pub const MAPS: [&str; 22] = [
     COUNTERS,
     SOCKETS,
     HANDSHAKES,
+    GUARDED,
     WANTED,
     CORRECTIONS,
     FACTS,
@@ -132,6 +135,14 @@ pub const ACCEPTED: &str = "accepted";
 pub const SOCKET_STATE: &str = "socket_state";
 /// Program on the release of a socket, at the root of cgroup v2.
 pub const SOCKET_RELEASED: &str = "socket_released";
+/// Program on connect over IPv4, at the root of cgroup v2: whether a tool may have another connection.
+pub const CONNECT4: &str = "connect4";
+/// Likewise over IPv6.
+pub const CONNECT6: &str = "connect6";
+/// [`CONNECT4`] for kernels without atomic operations that fetch (before 5.12).
+pub const CONNECT4_LOCKED: &str = "connect4_locked";
+/// [`CONNECT6`] for such kernels.
+pub const CONNECT6_LOCKED: &str = "connect6_locked";
 /// Iterator over tasks: counts of every process.
 pub const SWEEP_TASKS: &str = "sweep_tasks";
 /// Iterator over open files: details of the processes asked about.
@@ -144,7 +155,7 @@ pub const EMPTY_TYPED: &str = "empty_typed";
 pub const EMPTY_SYSCALL: &str = "empty_syscall";
 
 /// Every program that the object must hold.
-pub const PROGRAMS: [&str; 19] = [
+pub const PROGRAMS: [&str; 23] = [
     SCHED_SWITCH,
     PROCESS_FORK,
     PROCESS_EXEC,
@@ -159,6 +170,10 @@ pub const PROGRAMS: [&str; 19] = [
     ACCEPTED,
     SOCKET_STATE,
     SOCKET_RELEASED,
+    CONNECT4,
+    CONNECT6,
+    CONNECT4_LOCKED,
+    CONNECT6_LOCKED,
     SWEEP_TASKS,
     SWEEP_FILES,
     PROBE_TRAMPOLINE,

@@ -75,10 +75,12 @@ pub struct ToolCounters {
     pub window_start_ns: u64,
     /// `cpu_ns` at that time.
     pub window_cpu_ns: u64,
+    /// Outgoing connections that were refused.
+    pub connections_refused: u64,
     /// The level that each [`ToolResource`] is at.
     pub levels: [u32; TOOL_RESOURCES],
 }
-wire!(ToolCounters, 20 * 8 + 16);
+wire!(ToolCounters, 21 * 8 + 16);
 
 /// What a tool's use is compared with: an element of the map `TOOL_LINES`. Written by user space alone.
 #[repr(C)]
@@ -95,8 +97,12 @@ pub struct ToolLines {
     pub adjust: [i64; TOOL_RESOURCES],
     /// 1 where the tool's whole life is one operation, 0 where idleness ends one.
     pub endless: u64,
+    /// The most connections that it may have: a connect beyond is refused. `i64::MAX` where none is.
+    pub connections_most: i64,
+    /// 1 where connections to this host itself are never refused.
+    pub exempt_loopback: u64,
 }
-wire!(ToolLines, 2 * 128 + 32 + 8);
+wire!(ToolLines, 2 * 128 + 32 + 3 * 8);
 
 /// Who a tool is: an element of the map `TOOL_RECORDS`, for user space alone, so that an agent that starts anew knows it.
 #[repr(C)]
@@ -123,6 +129,10 @@ pub struct ToolRecord {
     pub endless: u64,
     /// Highest memory in bytes that a sweep has seen.
     pub memory_peak_bytes: u64,
+    /// How its limits are held.
+    pub mode: u32,
+    /// [`ToolFlags`].
+    pub flags: u32,
     /// Of each resource, the lowest that its limit may become, the limit in force, and the highest.
     pub limits: [[u64; 3]; TOOL_RESOURCES],
     /// Where the lowest and the highest come from.
@@ -132,7 +142,17 @@ pub struct ToolRecord {
     /// The cgroup that it is in or that makes it up, NUL-padded; empty where there is none.
     pub cgroup: [u8; TOOL_PATH_LEN],
 }
-wire!(ToolRecord, 6 * 8 + 4 * 4 + 96 + 32 + 64 + 256);
+wire!(ToolRecord, 7 * 8 + 4 * 4 + 96 + 32 + 64 + 256);
+
+/// Bits of [`ToolRecord::flags`].
+pub struct ToolFlags;
+
+impl ToolFlags {
+    /// The kernel refuses at the limit in force, not at the maximum.
+    pub const STRICT: u32 = 1;
+    /// Connections to this host itself are never refused.
+    pub const EXEMPT_LOOPBACK: u32 = 2;
+}
 
 /// A process that is to be taken into a tool: the value of the map `JOINING`, keyed by thread group id.
 #[repr(C)]

@@ -128,6 +128,10 @@ pub fn connect_left(ctx: TracePointContext) -> u32 {
 fn connected(counters: *mut ProcessCounters, socket: Socket, transport: Transport, state: u8, result: i64) {
     if !matches!(result, 0 | EINPROGRESS | EINTR | ERESTARTSYS) {
         count(counters, Outcome::Failed, 1);
+        if state == CLOSE {
+            // It was reserved, and came to no handshake.
+            forget(socket.address());
+        }
         return;
     }
     if state == CLOSE {

@@ -1,6 +1,6 @@
 //! The BPF programs: a file per resource, all maps in `maps`, all reading of kernel structs in `kernel`.
 //!
-//! Every program observes and returns; none changes what the hooked call does.
+//! Every program observes and returns; those in `guard` alone change what the hooked call does.
 #![no_std]
 #![no_main]
 #![expect(
@@ -22,6 +22,7 @@
 mod connections;
 mod cpu;
 mod descriptors;
+mod guard;
 mod kernel;
 mod maps;
 mod memory;

@@ -81,6 +81,8 @@ static SOCKETS: HashMap<u64, Owner> = HashMap::with_max_entries(65_536, 0);
 #[map]
 pub static HANDSHAKES: Array<u64> = Array::with_max_entries(HANDSHAKE_SLOTS, 0);
 #[map]
+pub static GUARDED: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
+#[map]
 pub static WANTED: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
 #[map]
 pub static CORRECTIONS: HashMap<u32, Correction> = HashMap::with_max_entries(1_024, 0);
@@ -129,6 +131,15 @@ pub fn is_active(hook: HookIndex) -> bool {
         }
         now == own && core::mem::take(&mut *counted) == 0
     }
+}
+
+/// Whether these programs are to decide on the call at hand: of two generations the newer one, once it counts. What the
+/// older one has decided is seen by what it reserved.
+#[inline(always)]
+pub fn is_deciding() -> bool {
+    // SAFETY: as in `is_active`.
+    let own = unsafe { core::ptr::read_volatile(&raw const GENERATION) };
+    ACTIVE.get(0).is_some_and(|active| active.now == own)
 }
 
 /// Whether processes of no tool have counters too.

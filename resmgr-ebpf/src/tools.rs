@@ -48,6 +48,12 @@ impl Tool {
         Self::at(unsafe { (*counters).tool })
     }
 
+    /// Its slot.
+    #[inline(always)]
+    pub fn slot(self) -> u32 {
+        self.slot
+    }
+
     /// Its sums.
     #[inline(always)]
     pub fn sums(self) -> *mut ToolCounters {
@@ -107,7 +113,7 @@ impl Tool {
 
     /// Compares a resource's use with the lines around it.
     #[inline(always)]
-    fn compare(self, resource: ToolResource, tgid: u32) {
+    pub fn compare(self, resource: ToolResource, tgid: u32) {
         let Some(lines) = TOOL_LINES.get_ptr(self.slot) else {
             return;
         };

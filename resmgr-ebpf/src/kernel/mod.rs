@@ -16,7 +16,9 @@ use crate::maps::{WORDS, Words};
 
 pub use call::Call;
 pub use memory::{Memory, learn_cpu_bases};
-pub use socket::{CLOSE, ESTABLISHED, File, SYN_SENT, Socket, Transport, TypedSocket};
+pub use socket::{
+    CLOSE, ESTABLISHED, File, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, SYN_SENT, Socket, Transport, TypedSocket,
+};
 pub use table::Table;
 pub use task::Task;
 

@@ -86,9 +86,9 @@ const AF_INET6: u16 = 10;
 const FAMILIES: u64 = 1 << AF_INET | 1 << AF_INET6;
 const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
-const IPPROTO_TCP: u16 = 6;
-const IPPROTO_UDP: u16 = 17;
-const IPPROTO_MPTCP: u16 = 262;
+pub const IPPROTO_TCP: u16 = 6;
+pub const IPPROTO_UDP: u16 = 17;
+pub const IPPROTO_MPTCP: u16 = 262;
 /// States by the numbers of TCP, which UDP borrows.
 pub const ESTABLISHED: u8 = 1;
 pub const SYN_SENT: u8 = 2;

@@ -9,7 +9,7 @@ use super::{Failure, failure::Code, output};
 use crate::{
     config::{LimitError, parse_limit},
     export::{Align, Column, Table, bytes, count, duration},
-    model::{LimitSource, LimitSpan, LimitsAsked, Profile, Resource, ToolLimits, ToolName},
+    model::{LimitSource, LimitSpan, LimitsAsked, Mode, Profile, Resource, ToolLimits, ToolName},
     protocol::{Client, LimitsSet, SetLimitsParams, StatusParams, ToolLimitsStatus},
 };
 
@@ -31,6 +31,16 @@ pub(super) struct LimitFlags {
     /// Connections, like 50 or 10:50.
     #[arg(long, value_name = "LIMIT", value_parser = connections)]
     connections: Option<LimitSpan>,
+    /// What is done about a use that reaches its limit: observe (alert), throttle (refuse and slow what goes beyond the
+    /// maximum) or enforce (and end the tool where that does not help).
+    #[arg(long, value_name = "MODE")]
+    mode: Option<Mode>,
+    /// Refuse descriptors and connections at the limit in force, not at the maximum.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    strict: Option<bool>,
+    /// Never refuse connections to this host itself.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    exempt_loopback: Option<bool>,
 }
 
 fn memory(text: &str) -> Result<LimitSpan, LimitError> {
@@ -58,6 +68,9 @@ impl LimitFlags {
             cpu,
             fds,
             connections,
+            mode,
+            strict,
+            exempt_loopback,
         } = *self;
         LimitsAsked {
             profile,
@@ -65,6 +78,9 @@ impl LimitFlags {
             cpu,
             fds,
             connections,
+            mode,
+            strict,
+            exempt_loopback,
         }
     }
 }
@@ -143,6 +159,7 @@ async fn shown(client: &mut Client, tool: Option<ToolName>) -> Result<LimitsSet,
             tool: status.name,
             instance: status.instance,
             limits: status.limits,
+            enforcement: status.enforcement,
         })
         .collect();
     match tool {
@@ -156,6 +173,7 @@ fn render(set: &LimitsSet) -> Vec<String> {
     let mut table = Table::new(&[
         column("TOOL", Align::Left),
         column("N", Align::Right),
+        column("MODE", Align::Left),
         column("RESOURCE", Align::Left),
         column("BASE", Align::Right),
         column("CURRENT", Align::Right),
@@ -180,6 +198,7 @@ fn row(tool: &ToolLimitsStatus, resource: Resource, limits: &ToolLimits) -> Vec<
     vec![
         tool.tool.to_string(),
         tool.instance.to_string(),
+        tool.enforcement.mode.to_string(),
         resource.to_string(),
         in_unit(resource, range.base),
         in_unit(resource, range.current),

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::units::{UnitError, parse_duration, parse_size};
-use crate::model::{LimitSpan, LimitsAsked, Profile, Resource};
+use crate::model::{LimitSpan, LimitsAsked, Mode, Profile, Resource};
 
 /// A text is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +116,12 @@ pub struct LimitsTable {
     pub fds: Option<NumberOrText>,
     /// Connections.
     pub connections: Option<NumberOrText>,
+    /// `observe`, `throttle` or `enforce`.
+    pub mode: Option<Mode>,
+    /// Whether the kernel refuses at the limit in force, not at the maximum.
+    pub strict: Option<bool>,
+    /// Whether connections to this host itself are never refused.
+    pub exempt_loopback: Option<bool>,
 }
 
 impl LimitsTable {
@@ -142,6 +148,9 @@ impl LimitsTable {
             cpu: span(Resource::Cpu)?,
             fds: span(Resource::Fds)?,
             connections: span(Resource::Connections)?,
+            mode: self.mode,
+            strict: self.strict,
+            exempt_loopback: self.exempt_loopback,
         })
     }
 }

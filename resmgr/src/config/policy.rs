@@ -7,7 +7,7 @@ use super::{
     ConfigError, FileConfig,
     limits::{LimitError, parse_most},
 };
-use crate::model::{Ceiling, LimitSource, LimitsAsked, Resource, ToolLimits, ToolName};
+use crate::model::{Ceiling, Enforcement, LimitSource, LimitsAsked, Mode, Resource, ToolLimits, ToolName, ToolOrigin};
 
 /// What the file says about limits.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +15,8 @@ pub struct LimitPolicy {
     for_all: LimitsAsked,
     by_name: BTreeMap<ToolName, LimitsAsked>,
     ceiling: Ceiling,
+    /// No tool's limits are held more gently.
+    gentlest: Option<Mode>,
 }
 
 impl LimitPolicy {
@@ -42,31 +44,65 @@ impl LimitPolicy {
                 *most = Some(number.map_err(|error| wrong("ceiling", "", resource, error))?);
             }
         }
-        if file.ceiling.profile.is_some() {
+        let table = &file.ceiling;
+        if table.profile.is_some() || table.strict.is_some() || table.exempt_loopback.is_some() {
             return Err(ConfigError::Value {
-                key: "ceiling.profile",
-                message: "a ceiling has one number a resource: write memory, cpu, fds, connections".to_owned(),
+                key: "ceiling",
+                message:
+                    "a ceiling has one number a resource: write memory, cpu, fds, connections; and the gentlest mode"
+                        .to_owned(),
             });
         }
         Ok(Self {
             for_all,
             by_name,
             ceiling,
+            gentlest: file.ceiling.mode,
         })
     }
 
-    /// The limits of a tool of this name that asks for these itself.
-    pub fn resolve(&self, name: &ToolName, asked: &LimitsAsked) -> ToolLimits {
-        let mut limits = ToolLimits::LIGHT.with(&self.for_all, LimitSource::Config);
-        if let Some(of_name) = self.by_name.get(name) {
-            limits = limits.with(of_name, LimitSource::ToolConfig);
+    /// The limits of a tool of this name that asks for these itself, and how they are held. Unless a mode was given, those
+    /// of a tool that is run are enforced where a person gave one of them, else it is throttled by them; a tool that was
+    /// found is observed.
+    pub fn resolve(&self, name: &ToolName, asked: &LimitsAsked, origin: ToolOrigin) -> (ToolLimits, Enforcement) {
+        let nothing = LimitsAsked::default();
+        let said = [
+            (&self.for_all, LimitSource::Config),
+            (self.by_name.get(name).unwrap_or(&nothing), LimitSource::ToolConfig),
+            (asked, LimitSource::Flag),
+        ];
+        let is_given = said.iter().any(|(asked, _)| asked.has_limits());
+        let mut enforcement = Enforcement {
+            mode: match origin {
+                ToolOrigin::Exec if is_given => Mode::Enforce,
+                ToolOrigin::Exec => Mode::Throttle,
+                ToolOrigin::Process | ToolOrigin::Cgroup | ToolOrigin::Rule => Mode::Observe,
+            },
+            ..Enforcement::default()
+        };
+        let mut limits = ToolLimits::LIGHT;
+        for (asked, source) in said {
+            limits = limits.with(asked, source);
+            enforcement = asked.enforcement(enforcement);
         }
-        limits.with(asked, LimitSource::Flag).under(&self.ceiling).at_base()
+        (limits.under(&self.ceiling).at_base(), self.at_least(enforcement))
     }
 
-    /// A tool's limits as somebody sets them while it runs.
-    pub fn set(&self, limits: ToolLimits, asked: &LimitsAsked) -> ToolLimits {
-        limits.with(asked, LimitSource::Set).under(&self.ceiling)
+    /// A tool's limits as somebody sets them while it runs, and how they are held.
+    pub fn set(
+        &self,
+        (limits, enforcement): (ToolLimits, Enforcement),
+        asked: &LimitsAsked,
+    ) -> (ToolLimits, Enforcement) {
+        let limits = limits.with(asked, LimitSource::Set).under(&self.ceiling);
+        (limits, self.at_least(asked.enforcement(enforcement)))
+    }
+
+    fn at_least(&self, enforcement: Enforcement) -> Enforcement {
+        Enforcement {
+            mode: enforcement.mode.max(self.gentlest.unwrap_or(Mode::Observe)),
+            ..enforcement
+        }
     }
 }
 
@@ -93,7 +129,7 @@ mod tests {
             }),
             ..LimitsAsked::default()
         };
-        let limits = policy.resolve(&"search".parse().unwrap(), &asked);
+        let (limits, _) = policy.resolve(&"search".parse().unwrap(), &asked, ToolOrigin::Exec);
         assert_eq!((limits.fds.base, limits.fds.max), (40, 80));
         assert_eq!(limits.fds.max_from, LimitSource::ToolConfig);
         assert_eq!((limits.memory.base, limits.memory.max), (64 << 20, 64 << 20));
@@ -102,12 +138,55 @@ mod tests {
             (limits.connections.max, limits.connections.max_from),
             (60, LimitSource::Ceiling)
         );
-        let other = policy.resolve(&"other".parse().unwrap(), &LimitsAsked::default());
+        let (other, _) = policy.resolve(&"other".parse().unwrap(), &LimitsAsked::default(), ToolOrigin::Exec);
         assert_eq!(
             (other.fds.base, other.fds.max, other.fds.max_from),
             (256, 300, LimitSource::Config)
         );
         assert_eq!(other.cpu.max, 300_000);
+    }
+
+    #[test]
+    fn what_a_person_gave_is_enforced_and_what_was_found_is_observed() {
+        let held = |text: &str, asked: &LimitsAsked, origin| {
+            let (_, enforcement) = policy(text).unwrap().resolve(&"t".parse().unwrap(), asked, origin);
+            enforcement
+        };
+        let nothing = LimitsAsked::default();
+        let given = LimitsAsked {
+            profile: Some(crate::model::Profile::Standard),
+            ..nothing
+        };
+        assert_eq!(held("", &nothing, ToolOrigin::Exec).mode, Mode::Throttle);
+        assert_eq!(held("", &given, ToolOrigin::Exec).mode, Mode::Enforce);
+        assert_eq!(
+            held("[tool.t]\nfds = 9", &nothing, ToolOrigin::Exec).mode,
+            Mode::Enforce
+        );
+        assert_eq!(
+            held("[tool.u]\nfds = 9", &nothing, ToolOrigin::Exec).mode,
+            Mode::Throttle
+        );
+        for origin in [ToolOrigin::Process, ToolOrigin::Cgroup, ToolOrigin::Rule] {
+            assert_eq!(held("", &given, origin).mode, Mode::Observe);
+        }
+        let text = "[limits]\nmode = 'observe'\nstrict = true\n[tool.t]\nmode = 'throttle'";
+        let enforcement = held(text, &given, ToolOrigin::Exec);
+        assert_eq!((enforcement.mode, enforcement.strict), (Mode::Throttle, true));
+        let asked = LimitsAsked {
+            mode: Some(Mode::Enforce),
+            strict: Some(false),
+            ..nothing
+        };
+        let enforcement = held(text, &asked, ToolOrigin::Rule);
+        assert_eq!((enforcement.mode, enforcement.strict), (Mode::Enforce, false));
+        let text = "[ceiling]\nmode = 'throttle'";
+        assert_eq!(held(text, &nothing, ToolOrigin::Rule).mode, Mode::Throttle);
+        let asked = LimitsAsked {
+            mode: Some(Mode::Observe),
+            ..nothing
+        };
+        assert_eq!(held(text, &asked, ToolOrigin::Exec).mode, Mode::Throttle);
     }
 
     #[test]
@@ -118,6 +197,8 @@ mod tests {
             ("[tool.'a b']\nfds = 9", "a b"),
             ("[ceiling]\nfds = '5:9'", "ceiling: fds"),
             ("[ceiling]\nprofile = 'light'", "one number"),
+            ("[ceiling]\nstrict = true", "one number"),
+            ("[limits]\nmode = 'kill'", "kill"),
             ("[limits]\nprofile = 'huge'", "huge"),
             ("[limits]\nmem = '1G'", "mem"),
         ] {

@@ -115,6 +115,16 @@ pub(super) fn attach_hook(
                 None
             })
         }
+        (HookKind::Connect, Program::CgroupSockAddr(program)) => {
+            let root = facts.cgroup2.as_deref().unwrap_or(Path::new("/sys/fs/cgroup"));
+            program.load()?;
+            let link = program.attach(File::open(root)?, CgroupAttachMode::Single)?;
+            Ok(if to_pin {
+                program.take_link(link)?.try_into().ok()
+            } else {
+                None
+            })
+        }
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }

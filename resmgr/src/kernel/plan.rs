@@ -14,6 +14,8 @@ pub enum HookKind {
     Syscall,
     /// The release of sockets, at the root of cgroup v2.
     SocketRelease,
+    /// Connects, at the root of cgroup v2.
+    Connect,
 }
 
 /// A program and the place that it attaches to.
@@ -45,6 +47,12 @@ const TYPED: [(&str, &str); 5] = [
     (names::PROCESS_EXEC, "sched_process_exec"),
     (names::SOCKET_STATE, "inet_sock_set_state"),
     (names::MEMORY_COUNTED, "rss_stat"),
+];
+
+/// Connects by the program that decides on them, and the one for kernels without atomic operations that fetch.
+const CONNECTS: [(&str, &str, &str); 2] = [
+    ("connect4", names::CONNECT4, names::CONNECT4_LOCKED),
+    ("connect6", names::CONNECT6, names::CONNECT6_LOCKED),
 ];
 
 /// Calls by the program that counts them. `FD_RECOUNTED` takes those whose result does not tell what became of the table.
@@ -124,11 +132,21 @@ impl AttachPlan {
                 kind: HookKind::SocketRelease,
                 name: "sock_release",
             });
+            let kind = HookKind::Connect;
+            for (name, program, locked) in CONNECTS {
+                let program = if facts.fetching_atomics { program } else { locked };
+                plan.hooks.push(Hook { program, kind, name });
+            }
         } else {
             plan.missing.push(MissingHook {
                 hook: "sock_release".to_owned(),
                 reason: "cgroup v2 is not mounted".to_owned(),
                 consequence: "between sweeps a closed connection is still counted".to_owned(),
+            });
+            plan.missing.push(MissingHook {
+                hook: "connect4, connect6".to_owned(),
+                reason: "cgroup v2 is not mounted".to_owned(),
+                consequence: "connections beyond a tool's limit are told of, and not refused".to_owned(),
             });
         }
         plan
@@ -197,7 +215,12 @@ mod tests {
     #[test]
     fn every_program_of_the_object_but_iterators_and_the_probe_has_a_hook() {
         let all: Vec<&str> = SYSCALLS.iter().flat_map(|(_, calls)| *calls).copied().collect();
-        let plan = AttachPlan::for_host(&host(&all, Some("/cg")));
+        let mut plan = AttachPlan::for_host(&host(&all, Some("/cg")));
+        let newer = HostFacts {
+            fetching_atomics: true,
+            ..host(&all, Some("/cg"))
+        };
+        plan.hooks.extend(AttachPlan::for_host(&newer).hooks);
         for program in names::PROGRAMS {
             let special = [
                 names::SWEEP_TASKS,

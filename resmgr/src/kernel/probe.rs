@@ -41,6 +41,8 @@ pub struct HostFacts {
     pub typed_current: bool,
     /// Whether they may ask for a task's registers.
     pub typed_registers: bool,
+    /// Whether they may use atomic operations that fetch.
+    pub fetching_atomics: bool,
 }
 
 impl HostFacts {
@@ -68,6 +70,8 @@ impl HostFacts {
             cpus: possible_cpus(&fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default()),
             typed_current: has_helper(BpfHelper::BPF_FUNC_get_current_task_btf),
             typed_registers: has_helper(BpfHelper::BPF_FUNC_task_pt_regs),
+            // A helper of the kernel after the one that brought them: none tells of instructions.
+            fetching_atomics: has_helper(BpfHelper::BPF_FUNC_for_each_map_elem),
         }
     }
 }

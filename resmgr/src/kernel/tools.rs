@@ -7,7 +7,8 @@ use aya::{
     maps::{Array, HashMap, MapData},
 };
 use resmgr_common::{
-    CrossedKey, Joining as JoiningRecord, TOOL_LEVELS, TOOL_RESOURCES, ToolCounters, ToolLines, ToolRecord, names,
+    CrossedKey, Joining as JoiningRecord, TOOL_LEVELS, TOOL_RESOURCES, ToolCounters, ToolFlags, ToolLines, ToolRecord,
+    names,
 };
 
 use super::{
@@ -16,8 +17,8 @@ use super::{
     wire::Wire,
 };
 use crate::model::{
-    Joining, LimitRange, LimitSource, MapUse, OperationKind, ProcessId, Resource, ResourceStatus, ToolAdjustment,
-    ToolIdentity, ToolLimits, ToolOrigin, ToolSlot, ToolSums,
+    Enforcement, Joining, LimitRange, LimitSource, MapUse, Mode, OperationKind, ProcessId, Resource, ResourceStatus,
+    ToolAdjustment, ToolIdentity, ToolLimits, ToolOrigin, ToolSlot, ToolSums,
 };
 
 /// Nanoseconds of a millisecond.
@@ -121,6 +122,10 @@ impl ToolMaps {
     ) -> Result<(), KernelError> {
         let mut lines = self.draw(limits, adjustment);
         lines.endless = u64::from(tool.operation == OperationKind::Run);
+        if let Some(most) = tool.enforcement.most(limits.connections) {
+            lines.connections_most = i64::try_from(most).unwrap_or(i64::MAX);
+        }
+        lines.exempt_loopback = u64::from(tool.enforcement.exempt_loopback);
         self.lines
             .set(tool.slot.0, Wire(lines), 0)
             .map_err(failed("write", names::TOOL_LINES))
@@ -138,6 +143,8 @@ impl ToolMaps {
                 adjustment.connections,
             ],
             endless: 0,
+            connections_most: i64::MAX,
+            exempt_loopback: 0,
         };
         for (n, resource) in Resource::ALL.into_iter().enumerate() {
             let limit = limits.range(resource).current;
@@ -187,6 +194,7 @@ impl ToolMaps {
             connections_made: counters.connections_made,
             connections_accepted: counters.connections_accepted,
             connections_failed: counters.connections_failed,
+            connections_refused: counters.connections_refused,
             connections_open: counters.connections_open,
             memory_bytes: pages(counters.memory_pages),
             memory_peak_bytes: not_negative(pages(counters.memory_peak_pages)),
@@ -287,6 +295,8 @@ fn record(tool: &ToolIdentity, limits: &ToolLimits) -> ToolRecord {
         origin: tool.origin as u32,
         endless: u64::from(tool.operation == OperationKind::Run),
         memory_peak_bytes: 0,
+        mode: tool.enforcement.mode as u32,
+        flags: flags(tool.enforcement),
         limits: Resource::ALL.map(|resource| {
             let range = limits.range(resource);
             [range.base, range.current, range.max]
@@ -297,6 +307,22 @@ fn record(tool: &ToolIdentity, limits: &ToolLimits) -> ToolRecord {
         }),
         name: padded(tool.name.as_str().as_bytes()),
         cgroup: padded(path),
+    }
+}
+
+/// [`ToolFlags`] of a tool.
+fn flags(enforcement: Enforcement) -> u32 {
+    let when = |holds: bool, flag: u32| if holds { flag } else { 0 };
+    when(enforcement.strict, ToolFlags::STRICT) | when(enforcement.exempt_loopback, ToolFlags::EXEMPT_LOOPBACK)
+}
+
+/// How a record says that limits are held. A mode that it does not know is the gentlest.
+fn enforcement(record: &ToolRecord) -> Enforcement {
+    let mode = Mode::ALL.into_iter().find(|&mode| mode as u32 == record.mode);
+    Enforcement {
+        mode: mode.unwrap_or(Mode::Observe),
+        strict: record.flags & ToolFlags::STRICT != 0,
+        exempt_loopback: record.flags & ToolFlags::EXEMPT_LOOPBACK != 0,
     }
 }
 
@@ -320,6 +346,7 @@ fn identity(slot: ToolSlot, record: &ToolRecord) -> Option<ToolIdentity> {
         } else {
             OperationKind::Run
         },
+        enforcement: enforcement(record),
         uid: record.uid,
         root: process(record.root_tgid, record.root_start_ns),
         owner: process(record.owner_tgid, record.owner_start_ns),
@@ -377,6 +404,11 @@ mod tests {
             name: "web-search".parse().unwrap(),
             origin: ToolOrigin::Rule,
             operation: OperationKind::Run,
+            enforcement: Enforcement {
+                mode: Mode::Enforce,
+                strict: true,
+                exempt_loopback: false,
+            },
             uid: 1000,
             root: Some(ProcessId { pid: 5, start_ns: 6 }),
             owner: None,

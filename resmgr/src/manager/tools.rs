@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::EnhancedResourceManager;
 use crate::{
     model::{
-        Clock, Joining, OperationKind, ProcessId, Source, SourceError, ToolIdentity, ToolLimits, ToolName, ToolOrigin,
-        ToolSlot,
+        Clock, Enforcement, Joining, OperationKind, ProcessId, Source, SourceError, ToolIdentity, ToolLimits, ToolName,
+        ToolOrigin, ToolSlot,
     },
     track::TrackedTool,
 };
@@ -35,6 +35,8 @@ pub struct NewTool {
     pub cgroup: Option<PathBuf>,
     /// Its limits.
     pub limits: ToolLimits,
+    /// How they are held.
+    pub enforcement: Enforcement,
 }
 
 /// A tool cannot be registered.
@@ -73,6 +75,7 @@ impl<S: Source> EnhancedResourceManager<S> {
             name: tool.name,
             origin: tool.origin,
             operation: tool.operation,
+            enforcement: tool.enforcement,
             uid: tool.uid,
             root: tool.root,
             owner: tool.owner,
@@ -94,12 +97,18 @@ impl<S: Source> EnhancedResourceManager<S> {
         self.source.describe_tool(&tool.identity, &tool.limits)
     }
 
-    /// Changes a tool's limits; the kernel compares with the new ones from now on.
-    pub fn set_limits(&mut self, slot: ToolSlot, limits: ToolLimits) -> Result<(), SourceError> {
+    /// Changes a tool's limits and how they are held; the kernel goes by the new ones from now on.
+    pub fn set_limits(
+        &mut self,
+        slot: ToolSlot,
+        limits: ToolLimits,
+        enforcement: Enforcement,
+    ) -> Result<(), SourceError> {
         let Some(tool) = self.tracker.tool_mut(slot) else {
             return Ok(());
         };
         tool.limits = limits;
+        tool.identity.enforcement = enforcement;
         self.source.set_lines(&tool.identity, &limits, tool.adjustment())?;
         self.source.describe_tool(&tool.identity, &limits)
     }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Resource, ResourceStatus};
+use super::{Enforcement, Mode, Resource, ResourceStatus};
 
 /// The limits in force for a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +127,15 @@ pub struct LimitsAsked {
     /// Connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<LimitSpan>,
+    /// What is done about a use that reaches its limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Whether the kernel refuses at the limit in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
+    /// Whether connections to this host itself are never refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exempt_loopback: Option<bool>,
 }
 
 impl LimitsAsked {
@@ -150,6 +159,20 @@ impl LimitsAsked {
             (span.base > Some(span.max)).then_some((resource, "has a base above its maximum"))
         };
         Resource::ALL.into_iter().find_map(fault)
+    }
+
+    /// Whether a limit is asked for.
+    pub fn has_limits(&self) -> bool {
+        self.profile.is_some() || Resource::ALL.into_iter().any(|resource| self.span(resource).is_some())
+    }
+
+    /// Enforcement as it is asked for, over what holds without.
+    pub fn enforcement(&self, without: Enforcement) -> Enforcement {
+        Enforcement {
+            mode: self.mode.unwrap_or(without.mode),
+            strict: self.strict.unwrap_or(without.strict),
+            exempt_loopback: self.exempt_loopback.unwrap_or(without.exempt_loopback),
+        }
     }
 
     /// Whether anything is asked for.

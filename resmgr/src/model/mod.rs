@@ -4,6 +4,7 @@ mod event;
 mod files;
 mod host;
 mod limits;
+mod mode;
 mod pattern;
 mod process;
 mod source;
@@ -18,6 +19,7 @@ pub use host::{Drift, EndedTotals, HostTotals};
 pub use limits::{
     Ceiling, LimitRange, LimitSource, LimitSpan, LimitsAsked, Profile, ProfileError, ResourceLimits, ToolLimits,
 };
+pub use mode::{Enforcement, Mode, ModeError};
 pub use pattern::ResourcePattern;
 pub use process::{
     AddressSpaceId, Comm, EventCounts, Memory, PROC_TICK_NS, ProcessId, ProcessSample, SocketId, Sweep, TableId,

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ProcessId, ResourceStatus};
+use super::{Enforcement, ProcessId, ResourceStatus};
 
 /// A tool's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,62}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -130,6 +130,8 @@ pub struct ToolIdentity {
     pub origin: ToolOrigin,
     /// What its CPU limit counts over.
     pub operation: OperationKind,
+    /// How its limits are held.
+    pub enforcement: Enforcement,
     /// The user whose tool it is.
     pub uid: u32,
     /// Its first process, where it began with one.
@@ -171,6 +173,8 @@ pub struct ToolSums {
     pub connections_accepted: u64,
     /// Outgoing connections that failed.
     pub connections_failed: u64,
+    /// Outgoing connections that were refused: each counts as failed, too.
+    pub connections_refused: u64,
     /// Distinct connections now.
     pub connections_open: i64,
     /// Memory in bytes, as far as the kernel has summed it up.

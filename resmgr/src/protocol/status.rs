@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Connection, Drift, EndedTotals, EventCounts, FileKind, HostTotals, Losses, MapUse, Memory, MissingHook,
-    OperationKind, ProgramCost, Resource, ResourcePattern, ResourceStatus, ResourceUsage, ToolLimits, ToolName,
-    ToolOrigin,
+    Connection, Drift, EndedTotals, Enforcement, EventCounts, FileKind, HostTotals, Losses, MapUse, Memory,
+    MissingHook, OperationKind, ProgramCost, Resource, ResourcePattern, ResourceStatus, ResourceUsage, ToolLimits,
+    ToolName, ToolOrigin,
 };
 
 /// Which processes a report lists.
@@ -153,6 +153,8 @@ pub struct ToolStatus {
     pub origin: ToolOrigin,
     /// What its CPU limit counts over.
     pub operation: OperationKind,
+    /// How its limits are held.
+    pub enforcement: Enforcement,
     /// User id of the user whose tool it is.
     pub uid: u32,
     /// When it was registered.
@@ -248,6 +250,8 @@ pub struct ToolEvents {
     pub connections_accepted: u64,
     /// Outgoing connections that failed.
     pub connections_failed: u64,
+    /// Outgoing connections that were refused: each counts as failed, too.
+    pub connections_refused: u64,
     /// Connections open now, as events and sweeps have counted them.
     pub connections_open: i64,
     /// Memory in bytes, as the kernel has summed it up.

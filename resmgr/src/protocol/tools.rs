@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{LimitsAsked, OperationKind, ToolLimits, ToolName};
+use crate::model::{Enforcement, LimitsAsked, OperationKind, ToolLimits, ToolName};
 
 /// The caller becomes a tool's first process: when it executes its program, if not before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,8 @@ pub struct ToolLimitsStatus {
     pub instance: u64,
     /// Its limits.
     pub limits: ToolLimits,
+    /// How they are held.
+    pub enforcement: Enforcement,
 }
 
 /// A tool that is registered.

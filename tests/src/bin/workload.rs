@@ -110,6 +110,8 @@ fn obey(words: &[&str], held: &mut Held) -> Answer {
             }
             Ok(String::new())
         }
+        // Threads that connect at the same moment: how many did, how many were not permitted to, how many failed otherwise.
+        "connect-at-once" => connect_at_once(held, text(1)?.parse()?, number(2)?),
         "connect-in-vain" => {
             for _ in 0..number(2)? {
                 TcpStream::connect(text(1)?).err().ok_or("it was accepted")?;
@@ -279,8 +281,7 @@ fn receive(held: &mut Held, n: usize) -> Answer {
     Ok(String::new())
 }
 
-/// Begins connects that do not wait, and waits for their outcome afterwards.
-/// Answers how many were made: none where this kernel or host has no MPTCP.
+/// Connections of several paths; answers how many were made: none where this kernel or host has no MPTCP.
 fn multipath(held: &mut Held, n: usize) -> Answer {
     use rustix::net::{accept, bind, connect, getsockname, ipproto, listen, socket};
     let new = || socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP));
@@ -300,6 +301,29 @@ fn multipath(held: &mut Held, n: usize) -> Answer {
     Ok(n.to_string())
 }
 
+fn connect_at_once(held: &mut Held, address: std::net::SocketAddr, n: usize) -> Answer {
+    let barrier = std::sync::Arc::new(std::sync::Barrier::new(n));
+    let connect = |_| {
+        let barrier = barrier.clone();
+        std::thread::spawn(move || {
+            barrier.wait();
+            TcpStream::connect(address)
+        })
+    };
+    let threads: Vec<_> = (0..n).map(connect).collect();
+    let (mut refused, mut failed) = (0, 0);
+    let before = held.streams.len();
+    for thread in threads {
+        match thread.join().map_err(|_| "a thread failed")? {
+            Ok(stream) => held.streams.push(stream),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => refused += 1,
+            Err(_) => failed += 1,
+        }
+    }
+    Ok(format!("{} {refused} {failed}", held.streams.len() - before))
+}
+
+/// Begins connects that do not wait, and waits for their outcome afterwards.
 fn connect_nonblocking(held: &mut Held, address: std::net::SocketAddr, n: usize) -> Answer {
     use rustix::event::{PollFd, PollFlags, poll};
     let mut refused = 0;

@@ -9,7 +9,7 @@ use crate::{
         server::Caller,
     },
     manager::{EnhancedResourceManager, NewTool},
-    model::{Clock, Joining, PROC_TICK_NS, Source, ToolLimits, ToolOrigin, ToolSlot},
+    model::{Clock, Enforcement, Joining, PROC_TICK_NS, Source, ToolLimits, ToolOrigin, ToolSlot},
     protocol::{AttachParams, AttachTarget, Refusal, RefusalCode, Registered},
 };
 
@@ -22,10 +22,16 @@ impl Tools {
         caller: Caller,
         clock: &impl Clock,
     ) -> Result<Registered, Refusal> {
-        let limits = self.limits(&params.tool, &params.limits)?;
+        let held = |origin| self.limits(&params.tool, &params.limits, origin);
         let slot = match &params.target {
-            AttachTarget::Pid(pid) => attach_process(manager, params, limits, *pid, caller, clock)?,
-            AttachTarget::Cgroup(path) => self.attach_cgroup(manager, params, limits, path, caller, clock)?,
+            AttachTarget::Pid(pid) => {
+                let held = held(ToolOrigin::Process)?;
+                attach_process(manager, params, held, *pid, caller, clock)?
+            }
+            AttachTarget::Cgroup(path) => {
+                let held = held(ToolOrigin::Cgroup)?;
+                self.attach_cgroup(manager, params, held, path, caller, clock)?
+            }
         };
         let tool = manager.tracker().tool(slot);
         let tool = tool.ok_or_else(|| Refusal::new(RefusalCode::NotFound, "the tool has ended meanwhile"))?;
@@ -42,7 +48,7 @@ impl Tools {
         &mut self,
         manager: &mut EnhancedResourceManager<S>,
         params: &AttachParams,
-        limits: ToolLimits,
+        (limits, enforcement): (ToolLimits, Enforcement),
         path: &Path,
         caller: Caller,
         clock: &impl Clock,
@@ -62,6 +68,7 @@ impl Tools {
                 owner: None,
                 cgroup: Some(path.clone()),
                 limits,
+                enforcement,
             },
             clock,
         )?;
@@ -99,7 +106,7 @@ impl Tools {
 fn attach_process<S: Source>(
     manager: &mut EnhancedResourceManager<S>,
     params: &AttachParams,
-    limits: ToolLimits,
+    (limits, enforcement): (ToolLimits, Enforcement),
     pid: u32,
     caller: Caller,
     clock: &impl Clock,
@@ -145,6 +152,7 @@ fn attach_process<S: Source>(
             owner: proc::describe(process.ppid).map(|owner| owner.id),
             cgroup: None,
             limits,
+            enforcement,
         },
         clock,
     )?;

@@ -4,15 +4,20 @@ use super::{Tools, is_theirs};
 use crate::{
     agent::server::Caller,
     manager::EnhancedResourceManager,
-    model::{Clock, LimitsAsked, Source, ToolLimits, ToolName, ToolSlot},
+    model::{Clock, Enforcement, LimitsAsked, Source, ToolIdentity, ToolLimits, ToolName, ToolOrigin},
     protocol::{LimitsSet, Refusal, RefusalCode, SetLimitsParams, ToolLimitsStatus},
 };
 
 impl Tools {
-    /// The limits of a new tool that asks for these.
-    pub(super) fn limits(&self, name: &ToolName, asked: &LimitsAsked) -> Result<ToolLimits, Refusal> {
+    /// The limits of a new tool that asks for these, and how they are held.
+    pub(super) fn limits(
+        &self,
+        name: &ToolName,
+        asked: &LimitsAsked,
+        origin: ToolOrigin,
+    ) -> Result<(ToolLimits, Enforcement), Refusal> {
         check(asked)?;
-        Ok(self.policy.resolve(name, asked))
+        Ok(self.policy.resolve(name, asked, origin))
     }
 
     /// Sets the limits of tools that run.
@@ -30,25 +35,26 @@ impl Tools {
         }
         let name = &params.tool;
         let is_meant = |instance| params.instance.is_none_or(|wanted| wanted == instance);
-        let found: Vec<(ToolSlot, u64, ToolLimits)> = manager
+        let found: Vec<(ToolIdentity, ToolLimits)> = manager
             .tracker()
             .tools()
             .filter(|tool| tool.identity.name == *name && is_meant(tool.identity.instance))
             .filter(|tool| is_theirs(caller, tool.identity.uid, tool.identity.uid))
-            .map(|tool| (tool.identity.slot, tool.identity.instance, tool.limits))
+            .map(|tool| (tool.identity.clone(), tool.limits))
             .collect();
         if found.is_empty() {
             let message = format!("no tool {name} of yours runs");
             return Err(Refusal::new(RefusalCode::NotFound, message));
         }
         let mut tools = Vec::new();
-        for (slot, instance, limits) in found {
-            let limits = self.policy.set(limits, &params.limits);
-            manager.set_limits(slot, limits)?;
+        for (identity, limits) in found {
+            let (limits, enforcement) = self.policy.set((limits, identity.enforcement), &params.limits);
+            manager.set_limits(identity.slot, limits, enforcement)?;
             tools.push(ToolLimitsStatus {
-                tool: name.clone(),
-                instance,
+                tool: identity.name,
+                instance: identity.instance,
                 limits,
+                enforcement,
             });
         }
         // The sweep compares what they use with the new lines.

@@ -140,7 +140,7 @@ impl Tools {
             )
         };
         let process = caller.pid.and_then(proc::describe).ok_or_else(gone)?;
-        let limits = self.limits(&params.tool, &params.limits)?;
+        let (limits, enforcement) = self.limits(&params.tool, &params.limits, ToolOrigin::Exec)?;
         let slot = manager.register(
             NewTool {
                 name: params.tool.clone(),
@@ -151,6 +151,7 @@ impl Tools {
                 owner: proc::describe(process.ppid).map(|owner| owner.id),
                 cgroup: None,
                 limits,
+                enforcement,
             },
             clock,
         )?;

@@ -118,7 +118,7 @@ impl Tools {
         uid: u32,
         clock: &impl Clock,
     ) -> Result<bool, SourceError> {
-        let limits = self.policy.resolve(&name, &LimitsAsked::default());
+        let (limits, enforcement) = self.policy.resolve(&name, &LimitsAsked::default(), ToolOrigin::Rule);
         let new = NewTool {
             name,
             origin: ToolOrigin::Rule,
@@ -128,6 +128,7 @@ impl Tools {
             owner: proc::describe(ppid).map(|owner| owner.id),
             cgroup: None,
             limits,
+            enforcement,
         };
         match manager.register(new, clock) {
             Ok(slot) => {

@@ -1,0 +1,106 @@
+//! How a tool's limits are held.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::LimitRange;
+
+/// What is done about a use that reaches its limit, the gentlest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It is told.
+    Observe,
+    /// It is told, and what goes beyond the maximum is refused or slowed.
+    #[default]
+    Throttle,
+    /// It is told, refused or slowed, and ended where that does not help.
+    Enforce,
+}
+
+/// A text that names no [`Mode`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no mode: write observe, throttle or enforce")]
+pub struct ModeError(String);
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Observe, Self::Throttle, Self::Enforce];
+}
+
+impl FromStr for Mode {
+    type Err = ModeError;
+
+    fn from_str(text: &str) -> Result<Self, ModeError> {
+        let named = |mode: &Self| mode.to_string() == text;
+        let mode = Self::ALL.into_iter().find(named);
+        mode.ok_or_else(|| ModeError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Observe => "observe",
+            Self::Throttle => "throttle",
+            Self::Enforce => "enforce",
+        })
+    }
+}
+
+/// How a tool's limits are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enforcement {
+    /// What is done about a use that reaches its limit.
+    pub mode: Mode,
+    /// The kernel refuses descriptors and connections at the limit in force, not at the maximum.
+    pub strict: bool,
+    /// Connections to this host itself are never refused.
+    pub exempt_loopback: bool,
+}
+
+impl Enforcement {
+    /// The most of something that the kernel lets a tool have; `None` where it refuses nothing.
+    pub fn most(&self, limit: LimitRange) -> Option<u64> {
+        match self.mode {
+            Mode::Observe => None,
+            Mode::Throttle | Mode::Enforce if self.strict => Some(limit.current),
+            Mode::Throttle | Mode::Enforce => Some(limit.max),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Modes, and what they refuse.
+    use super::*;
+
+    #[test]
+    fn a_mode_is_written_as_it_is_shown() {
+        for mode in Mode::ALL {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        let error = "kill".parse::<Mode>().unwrap_err();
+        assert!(error.to_string().contains("observe, throttle or enforce"), "{error}");
+    }
+
+    #[test]
+    fn the_kernel_refuses_at_the_maximum_or_where_it_is_strict_at_what_is_in_force() {
+        let limit = LimitRange {
+            current: 20,
+            ..LimitRange::new(10, 50)
+        };
+        let most = |mode, strict| {
+            Enforcement {
+                mode,
+                strict,
+                exempt_loopback: false,
+            }
+            .most(limit)
+        };
+        assert_eq!(most(Mode::Observe, true), None);
+        assert_eq!(most(Mode::Throttle, false), Some(50));
+        assert_eq!(most(Mode::Enforce, true), Some(20));
+    }
+}

@@ -144,8 +144,8 @@ pub(super) fn find(types: &Types<'_>, facts: &HostFacts) -> Result<Layout, Layou
         registers_argument: registers.argument,
         registers_call: registers.call,
         call_connect: registers.connect,
-        typed_registers: facts.typed_registers.into(),
-        typed_current: facts.typed_current.into(),
+        typed_registers: facts.programs.typed_registers.into(),
+        typed_current: facts.programs.typed_current.into(),
         page_shift: facts.page_bytes.trailing_zeros(),
         cpus: facts.cpus,
     })

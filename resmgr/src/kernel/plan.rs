@@ -134,7 +134,11 @@ impl AttachPlan {
             });
             let kind = HookKind::Connect;
             for (name, program, locked) in CONNECTS {
-                let program = if facts.fetching_atomics { program } else { locked };
+                let program = if facts.programs.fetching_atomics {
+                    program
+                } else {
+                    locked
+                };
                 plan.hooks.push(Hook { program, kind, name });
             }
         } else {
@@ -217,7 +221,10 @@ mod tests {
         let all: Vec<&str> = SYSCALLS.iter().flat_map(|(_, calls)| *calls).copied().collect();
         let mut plan = AttachPlan::for_host(&host(&all, Some("/cg")));
         let newer = HostFacts {
-            fetching_atomics: true,
+            programs: crate::kernel::probe::ProgramFacts {
+                fetching_atomics: true,
+                ..Default::default()
+            },
             ..host(&all, Some("/cg"))
         };
         plan.hooks.extend(AttachPlan::for_host(&newer).hooks);

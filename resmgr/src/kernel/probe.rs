@@ -37,7 +37,14 @@ pub struct HostFacts {
     pub page_bytes: u64,
     /// Possible CPUs.
     pub cpus: u32,
-    /// Whether programs may ask for the running task by a typed pointer.
+    /// What programs may use.
+    pub programs: ProgramFacts,
+}
+
+/// What this kernel lets programs use that the oldest does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProgramFacts {
+    /// Whether they may ask for the running task by a typed pointer.
     pub typed_current: bool,
     /// Whether they may ask for a task's registers.
     pub typed_registers: bool,
@@ -68,9 +75,17 @@ impl HostFacts {
                 .collect(),
             page_bytes: rustix::param::page_size() as u64,
             cpus: possible_cpus(&fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default()),
+            programs: ProgramFacts::look(),
+        }
+    }
+}
+
+impl ProgramFacts {
+    fn look() -> Self {
+        Self {
             typed_current: has_helper(BpfHelper::BPF_FUNC_get_current_task_btf),
             typed_registers: has_helper(BpfHelper::BPF_FUNC_task_pt_regs),
-            // A helper of the kernel after the one that brought them: none tells of instructions.
+            // A helper of the release after the one that brought them: none tells of instructions.
             fetching_atomics: has_helper(BpfHelper::BPF_FUNC_for_each_map_elem),
         }
     }

@@ -176,9 +176,11 @@ pub enum Loss {
     SocketsFull = 2,
     /// The map of crossings was full: a tool went past a line and user space was not told at once.
     CrossingsFull = 3,
+    /// The kernel left out runs of programs that others have taken over from. Written by user space alone.
+    RunsMissed = 4,
 }
 
 impl Loss {
     /// How many kinds there are: the size of the map `LOSSES`.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
 }

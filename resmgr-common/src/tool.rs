@@ -133,6 +133,10 @@ pub struct ToolRecord {
     pub mode: u32,
     /// [`ToolFlags`].
     pub flags: u32,
+    /// What is done about processes that outlive it.
+    pub orphans: u32,
+    /// How long processes that are asked to end may take before they are killed, in milliseconds.
+    pub grace_ms: u32,
     /// Of each resource, the lowest that its limit may become, the limit in force, and the highest.
     pub limits: [[u64; 3]; TOOL_RESOURCES],
     /// Where the lowest and the highest come from.
@@ -142,7 +146,7 @@ pub struct ToolRecord {
     /// The cgroup that it is in or that makes it up, NUL-padded; empty where there is none.
     pub cgroup: [u8; TOOL_PATH_LEN],
 }
-wire!(ToolRecord, 7 * 8 + 4 * 4 + 96 + 32 + 64 + 256);
+wire!(ToolRecord, 8 * 8 + 4 * 4 + 96 + 32 + 64 + 256);
 
 /// Bits of [`ToolRecord::flags`].
 pub struct ToolFlags;

@@ -11,6 +11,11 @@ impl Process {
         Self(command.stdin(Stdio::null()).spawn().expect("the command starts"))
     }
 
+    /// One that has been started.
+    pub fn of(child: Child) -> Self {
+        Self(child)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.0.id()

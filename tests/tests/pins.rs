@@ -110,7 +110,15 @@ fn other_programs_take_over_without_a_gap_and_without_counting_twice() {
     let workload = busy.join().unwrap();
     let after = tool(&agent, "moved");
     let counted = |what: &str| number(&after["events"][what]) - number(&before["events"][what]);
-    assert_eq!((counted("fds_opened"), counted("fds_closed")), (calls, calls));
+    // All of them, but where the kernel left out runs of the programs: these are counted, over all three sets.
+    let missed = number(&agent.status(&[])["agent"]["losses"]["runs_missed"]);
+    for what in ["fds_opened", "fds_closed"] {
+        let counted = counted(what);
+        assert!(
+            counted <= calls && calls - counted <= missed,
+            "{what}: {counted} of {calls}; {missed} runs missed"
+        );
+    }
     assert_eq!(agent.status(&[])["agent"]["hooks_adopted"], 0, "these are new programs");
     assert_eq!(generations(&agent.pin_dir(), ABI_VERSION), 1, "the others are detached");
     drop(workload);

@@ -2,6 +2,8 @@
 
 mod tools;
 
+pub(super) use tools::zombies;
+
 use std::cmp::Reverse;
 
 use super::{AgentOptions, proc, server::Caller, tools::is_theirs};

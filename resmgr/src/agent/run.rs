@@ -12,7 +12,7 @@ use super::{
     instance::{self, Instance},
     report,
     server::{self, Question},
-    tools::{Entry, Tools},
+    tools::{Asked, Entry, Tools},
 };
 use crate::{
     kernel::{HostFacts, Kernel, KernelError, LoadOptions, Mounts, Readable},
@@ -34,6 +34,8 @@ enum Wake {
     Tick,
     /// A client asks.
     Request(Question),
+    /// The end of a tool asks.
+    Ending(Asked),
     /// SIGHUP.
     Reload,
     /// SIGTERM or SIGINT, or whoever started the loop wants it to end.
@@ -61,14 +63,14 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
         let facts = HostFacts::look(options.btf.as_deref());
         let kernel = start_kernel(&facts, &options)?;
         mounts.release();
-        let tools = Tools::new(
+        let (tools, endings) = Tools::new(
             facts.cgroup2,
             options.cgroup_root.clone(),
             options.rules.clone(),
             options.limits.clone(),
         );
         let (ask, questions) = mpsc::channel(WAITING_REQUESTS);
-        let agent = Agent::new(kernel, tools, options.clone(), started, questions, signals)?;
+        let agent = Agent::new(kernel, (tools, endings), options.clone(), started, questions, signals)?;
         let server = tokio::spawn(server::serve(listener, ask));
         let result = agent.run(ready, stop).await;
         server.abort();
@@ -130,6 +132,7 @@ struct Agent {
     clock: SystemClock,
     started: Timestamp,
     questions: mpsc::Receiver<Question>,
+    endings: mpsc::Receiver<Asked>,
     signals: Signals,
     ring: Readable,
     log: Option<Readable>,
@@ -139,7 +142,7 @@ struct Agent {
 impl Agent {
     fn new(
         kernel: Kernel,
-        tools: Tools,
+        (tools, endings): (Tools, mpsc::Receiver<Asked>),
         options: AgentOptions,
         started: Timestamp,
         questions: mpsc::Receiver<Question>,
@@ -164,6 +167,7 @@ impl Agent {
             clock: SystemClock,
             started,
             questions,
+            endings,
             signals,
             ring,
             log,
@@ -187,6 +191,10 @@ impl Agent {
                 Wake::Request(question) => {
                     self.drain()?;
                     self.answer(question);
+                }
+                Wake::Ending(asked) => {
+                    self.drain()?;
+                    self.tools.answer(&mut self.manager, asked, &self.clock)?;
                 }
                 Wake::Reload => tracing::info!("nothing to reload: the agent runs on its flags"),
                 Wake::Stop(why) => {
@@ -224,6 +232,7 @@ impl Agent {
             Some(()) = stop.recv() => Wake::Stop("asked to"),
             _ = self.signals.hang_up.recv() => Wake::Reload,
             _ = self.tick.tick() => Wake::Tick,
+            Some(asked) = self.endings.recv() => Wake::Ending(asked),
             Some(question) = self.questions.recv() => Wake::Request(question),
             () = self.ring.ready() => Wake::Kernel,
             () = ready(self.log.as_ref()) => Wake::Log,
@@ -257,8 +266,9 @@ impl Agent {
             .tools
             .tick(&mut self.manager, &self.clock)
             .and_then(|()| self.manager.refresh(&self.clock));
-        if let Err(error) = swept {
-            tracing::warn!(%error, "a sweep failed");
+        match swept {
+            Ok(()) => self.tools.look_for_orphans(&self.manager),
+            Err(error) => tracing::warn!(%error, "a sweep failed"),
         }
     }
 
@@ -287,6 +297,15 @@ impl Agent {
                 .tools
                 .set_limits(&mut self.manager, &params, caller, &self.clock)
                 .and_then(to_line),
+            Method::CleanUp(params) => match self.tools.clean_up(&self.manager, &params, caller) {
+                Ok(done) => {
+                    tokio::spawn(async move {
+                        let _ = answer.send(to_line(done.await));
+                    });
+                    return;
+                }
+                Err(refusal) => Err(refusal),
+            },
             Method::Register(params) => {
                 match self.tools.register(&mut self.manager, &params, caller, &self.clock) {
                     Ok((registered, Some(entry))) => {

@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 
 use super::{Failure, failure::Code, output};
 use crate::{
-    config::{LimitError, parse_limit},
+    config::{Grace, LimitError, parse_limit},
     export::{Align, Column, Table, bytes, count, duration},
-    model::{LimitSource, LimitSpan, LimitsAsked, Mode, Profile, Resource, ToolLimits, ToolName},
+    model::{LimitSource, LimitSpan, LimitsAsked, Mode, Orphans, Profile, Resource, ToolLimits, ToolName},
     protocol::{Client, LimitsSet, SetLimitsParams, StatusParams, ToolLimitsStatus},
 };
 
@@ -41,6 +41,13 @@ pub(super) struct LimitFlags {
     /// Never refuse connections to this host itself.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     exempt_loopback: Option<bool>,
+    /// What is done about processes that outlive the tool's first one, or whoever started the tool: keep, alert (say it) or
+    /// reap (end the tool).
+    #[arg(long, value_name = "POLICY")]
+    orphans: Option<Orphans>,
+    /// How long processes that are asked to end may take before they are killed.
+    #[arg(long, value_name = "TIME")]
+    grace: Option<Grace>,
 }
 
 fn memory(text: &str) -> Result<LimitSpan, LimitError> {
@@ -71,6 +78,8 @@ impl LimitFlags {
             mode,
             strict,
             exempt_loopback,
+            orphans,
+            grace,
         } = *self;
         LimitsAsked {
             profile,
@@ -81,6 +90,8 @@ impl LimitFlags {
             mode,
             strict,
             exempt_loopback,
+            orphans,
+            grace_ms: grace.map(|grace| grace.0),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod agent;
 mod attach;
 mod audit;
+mod cleanup;
 mod doctor;
 mod exec;
 mod failure;
@@ -42,6 +43,8 @@ enum Command {
     Attach(attach::Arguments),
     /// Show and set the limits of tools.
     Limits(limits::Arguments),
+    /// End all processes of a tool.
+    Cleanup(cleanup::Arguments),
     /// Compare the agent's numbers with the kernel's own files (needs root).
     Audit(audit::Arguments),
     /// Show what this host offers, and what follows from what it lacks.
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Exec(arguments) => return exec::run(&arguments, &socket),
         Command::Attach(arguments) => attach::run(&arguments, &socket),
         Command::Limits(arguments) => limits::run(&arguments, &socket),
+        Command::Cleanup(arguments) => cleanup::run(&arguments, &socket),
         Command::Audit(arguments) => audit::run(&arguments, &socket),
         Command::Agent(arguments) => agent::run(&arguments, &socket),
         Command::Status(arguments) => status::run(&arguments, &socket),

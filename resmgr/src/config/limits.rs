@@ -1,9 +1,11 @@
 //! Limits as people write them: `100M:500M` is a base and a maximum, `500M` a maximum.
 
+use std::str::FromStr;
+
 use serde::Deserialize;
 
 use super::units::{UnitError, parse_duration, parse_size};
-use crate::model::{LimitSpan, LimitsAsked, Mode, Profile, Resource};
+use crate::model::{LONGEST_GRACE_MS, LimitSpan, LimitsAsked, Mode, Orphans, Profile, Resource};
 
 /// A text is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +124,46 @@ pub struct LimitsTable {
     pub strict: Option<bool>,
     /// Whether connections to this host itself are never refused.
     pub exempt_loopback: Option<bool>,
+    /// `keep`, `alert` or `reap`: what is done about processes that outlive their tool.
+    pub orphans: Option<Orphans>,
+    /// How long processes that are asked to end may take before they are killed.
+    pub grace: Option<Grace>,
+}
+
+/// How long processes that are asked to end may take before they are killed, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Grace(pub u64);
+
+/// A text is no [`Grace`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GraceError {
+    /// It is no time.
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+    /// Nobody waits that long.
+    #[error("`{0}` is longer than the longest grace, 1h")]
+    TooLong(String),
+}
+
+impl FromStr for Grace {
+    type Err = GraceError;
+
+    fn from_str(text: &str) -> Result<Self, GraceError> {
+        let ms = parse_duration(text)?.as_millis();
+        match u64::try_from(ms) {
+            Ok(ms) if ms <= LONGEST_GRACE_MS => Ok(Self(ms)),
+            _ => Err(GraceError::TooLong(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Grace {
+    type Error = GraceError;
+
+    fn try_from(text: String) -> Result<Self, GraceError> {
+        text.parse()
+    }
 }
 
 impl LimitsTable {
@@ -151,6 +193,8 @@ impl LimitsTable {
             mode: self.mode,
             strict: self.strict,
             exempt_loopback: self.exempt_loopback,
+            orphans: self.orphans,
+            grace_ms: self.grace.map(|grace| grace.0),
         })
     }
 }
@@ -168,6 +212,18 @@ mod tests {
         assert_eq!(span(Resource::Cpu, "30s:2m"), Ok((Some(30_000), 120_000)));
         assert_eq!(span(Resource::Fds, "50:200"), Ok((Some(50), 200)));
         assert_eq!(span(Resource::Connections, "10"), Ok((None, 10)));
+    }
+
+    #[test]
+    fn a_grace_is_a_time_of_no_more_than_an_hour() {
+        let grace = |text: &str| text.parse::<Grace>();
+        assert_eq!(grace("1.5s"), Ok(Grace(1500)));
+        assert_eq!(grace("1h"), Ok(Grace(LONGEST_GRACE_MS)));
+        for (text, said) in [("2h", "1h"), ("10", "250ms, 1s"), ("soon", "250ms, 1s")] {
+            let error = grace(text).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        assert_eq!(grace("0s").unwrap_or(Grace(0)), Grace(0));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
 };
 
 pub use file::FileConfig;
-pub use limits::{LimitError, LimitsTable, parse_limit};
+pub use limits::{Grace, GraceError, LimitError, LimitsTable, parse_limit};
 pub use policy::LimitPolicy;
 pub use rules::{Executed, Rule};
 pub use units::{UnitError, parse_duration, parse_size};

@@ -45,7 +45,12 @@ impl LimitPolicy {
             }
         }
         let table = &file.ceiling;
-        if table.profile.is_some() || table.strict.is_some() || table.exempt_loopback.is_some() {
+        let has_more = table.profile.is_some()
+            || table.strict.is_some()
+            || table.exempt_loopback.is_some()
+            || table.orphans.is_some()
+            || table.grace.is_some();
+        if has_more {
             return Err(ConfigError::Value {
                 key: "ceiling",
                 message:
@@ -200,6 +205,9 @@ mod tests {
             ("[ceiling]\nstrict = true", "one number"),
             ("[limits]\nmode = 'kill'", "kill"),
             ("[limits]\nprofile = 'huge'", "huge"),
+            ("[limits]\norphans = 'adopt'", "adopt"),
+            ("[limits]\ngrace = '2h'", "1h"),
+            ("[ceiling]\ngrace = '2s'", "one number"),
             ("[limits]\nmem = '1G'", "mem"),
         ] {
             let error = policy(text).unwrap_err();

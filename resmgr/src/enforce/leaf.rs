@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs::{self, File},
+    io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -103,8 +104,7 @@ impl Leaf {
 
     /// Moves a process into it. The kernel waits for a grace period: some milliseconds.
     pub fn enter(&self, pid: u32) -> Result<(), LeafError> {
-        let procs = self.path.join("cgroup.procs");
-        fs::write(&procs, pid.to_string()).map_err(failed("write", &procs))
+        self.write("cgroup.procs", &pid.to_string())
     }
 
     /// What it is charged with, less what can be dropped at once (`memory.current` less `inactive_file`), in bytes; `None`
@@ -117,13 +117,46 @@ impl Leaf {
         Some(charged.saturating_sub(inactive.and_then(|n| n.trim().parse().ok()).unwrap_or(0)))
     }
 
-    /// Removes it and the empty cgroups below it; one that something is in stays.
-    pub fn remove(&self) {
+    /// The processes in it and in the cgroups below it, those that have ended and wait for their parents left out.
+    pub fn processes(&self) -> BTreeSet<u32> {
+        let mut pids = BTreeSet::new();
+        for folder in below(&self.path) {
+            let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+        }
+        pids
+    }
+
+    /// Lets its processes run that were kept from it.
+    pub fn thaw(&self) -> Result<(), LeafError> {
+        self.write("cgroup.freeze", "0")
+    }
+
+    /// Kills all processes in it and below it at once, those that are being born too (Linux 5.14 and later).
+    pub fn kill(&self) -> Result<(), LeafError> {
+        self.write("cgroup.kill", "1")
+    }
+
+    fn write(&self, file: &str, text: &str) -> Result<(), LeafError> {
+        let path = self.path.join(file);
+        // Not `fs::write`: what is not there is not to be made.
+        let mut file = File::options().write(true).open(&path).map_err(failed("open", &path))?;
+        file.write_all(text.as_bytes()).map_err(failed("write", &path))
+    }
+
+    /// Removes it and the empty cgroups below it; one that something is in stays, and is the error.
+    pub fn remove(&self) -> Result<(), LeafError> {
         let mut folders = below(&self.path);
         folders.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
         for folder in folders {
-            let _ = fs::remove_dir(folder);
+            match fs::remove_dir(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("remove the cgroup", &folder)(error));
+                }
+                _ => {}
+            }
         }
+        Ok(())
     }
 }
 

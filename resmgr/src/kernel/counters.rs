@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf},
 };
 use resmgr_common::{Active, Correction, Loss, Owner, ProcessCounters, SweepFacts, names};
 
@@ -168,7 +168,22 @@ impl Maps {
             counters_full: total(Loss::CountersFull)?,
             sockets_full: total(Loss::SocketsFull)?,
             crossings_full: total(Loss::CrossingsFull)?,
-            runs_missed: 0,
+            runs_missed: total(Loss::RunsMissed)?,
         })
+    }
+
+    /// Remembers runs that the kernel left out of programs that are about to go.
+    pub(super) fn remember_missed(&mut self, runs: u64) -> Result<(), KernelError> {
+        let key = Loss::RunsMissed as u32;
+        let before = self.losses.get(&key, 0).map_err(failed("read", names::LOSSES))?;
+        // Programs do not count it: all of it may stand at the first CPU.
+        let mut per_cpu = vec![0; before.len()];
+        if let Some(first) = per_cpu.first_mut() {
+            *first = before.iter().sum::<u64>() + runs;
+        }
+        PerCpuValues::try_from(per_cpu)
+            .map_err(aya::maps::MapError::from)
+            .and_then(|per_cpu| self.losses.set(key, per_cpu, 0))
+            .map_err(failed("write", names::LOSSES))
     }
 }

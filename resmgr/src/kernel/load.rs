@@ -23,7 +23,7 @@ use super::{
     counters::Maps,
     files, heap,
     pins::{self, Pins},
-    statistics::Statistics,
+    statistics::{Statistics, missed},
     sweep::{self, Assembly, FoundInDetail},
     tools::ToolMaps,
     wire,
@@ -145,6 +145,8 @@ impl Kernel {
         let now = adoption.generation.number;
         self.maps.activate(now, adoption.former)?;
         for generation in &adoption.others {
+            // With them goes what the kernel knows of them.
+            self.maps.remember_missed(missed(&Pins::programs(generation)?))?;
             Pins::end(generation)?;
         }
         self.maps.activate(now, 0)?;

@@ -260,6 +260,12 @@ impl Pins {
         })
     }
 
+    /// The programs of a generation. What is no link to be read is none of its.
+    pub(super) fn programs(generation: &Generation) -> Result<Vec<u32>, KernelError> {
+        let links = entries(&generation.folder)?;
+        Ok(links.iter().filter_map(|path| program_of(path).ok()).collect())
+    }
+
     /// Detaches a generation: removes its links.
     pub(super) fn end(generation: &Generation) -> Result<(), KernelError> {
         for path in entries(&generation.folder)? {

@@ -70,7 +70,7 @@ impl Source for Kernel {
             .losses()
             .map_err(|error| source_error("read losses", &error))?;
         Ok(Losses {
-            runs_missed: self.statistics.missed(),
+            runs_missed: losses.runs_missed + self.statistics.missed(),
             ..losses
         })
     }

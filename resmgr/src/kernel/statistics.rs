@@ -63,21 +63,9 @@ impl Statistics {
         self.last
     }
 
-    /// Runs that the kernel left out, because the same program was under way on that CPU: it had been preempted there, which
-    /// kernels since about 7.0 do. aya does not tell; Linux before 5.12 does not either.
+    /// Runs that the kernel left out of its programs.
     pub(super) fn missed(&self) -> u64 {
-        let of = |program: ProgramInfo| {
-            let fd = program.fd().ok()?;
-            let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-            let text = fs::read_to_string(path).ok()?;
-            let missed = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
-            missed.trim().parse::<u64>().ok()
-        };
-        loaded_programs()
-            .filter_map(Result::ok)
-            .filter(|program| self.programs.contains(&program.id()))
-            .filter_map(of)
-            .sum()
+        missed(&self.programs)
     }
 
     /// Run time in nanoseconds and runs of all programs.
@@ -90,4 +78,21 @@ impl Statistics {
                 (time + ns, runs + program.run_count())
             })
     }
+}
+
+/// Runs that the kernel left out of some programs, because the same program was under way on that CPU: it had been
+/// preempted there, which kernels since about 7.0 do. aya does not tell; Linux before 5.12 does not either.
+pub(super) fn missed(programs: &[u32]) -> u64 {
+    let of = |program: ProgramInfo| {
+        let fd = program.fd().ok()?;
+        let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+        let text = fs::read_to_string(path).ok()?;
+        let missed = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+        missed.trim().parse::<u64>().ok()
+    };
+    loaded_programs()
+        .filter_map(Result::ok)
+        .filter(|program| programs.contains(&program.id()))
+        .filter_map(of)
+        .sum()
 }

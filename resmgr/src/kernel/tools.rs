@@ -17,8 +17,8 @@ use super::{
     wire::Wire,
 };
 use crate::model::{
-    Enforcement, Joining, LimitRange, LimitSource, MapUse, Mode, OperationKind, ProcessId, Resource, ResourceStatus,
-    ToolAdjustment, ToolIdentity, ToolLimits, ToolOrigin, ToolSlot, ToolSums,
+    Enforcement, Joining, LimitRange, LimitSource, MapUse, Mode, OperationKind, Orphans, ProcessId, Resource,
+    ResourceStatus, ToolAdjustment, ToolIdentity, ToolLimits, ToolOrigin, ToolSlot, ToolSums,
 };
 
 /// Nanoseconds of a millisecond.
@@ -297,6 +297,8 @@ fn record(tool: &ToolIdentity, limits: &ToolLimits) -> ToolRecord {
         memory_peak_bytes: 0,
         mode: tool.enforcement.mode as u32,
         flags: flags(tool.enforcement),
+        orphans: tool.enforcement.orphans as u32,
+        grace_ms: u32::try_from(tool.enforcement.grace_ms).unwrap_or(u32::MAX),
         limits: Resource::ALL.map(|resource| {
             let range = limits.range(resource);
             [range.base, range.current, range.max]
@@ -319,10 +321,15 @@ fn flags(enforcement: Enforcement) -> u32 {
 /// How a record says that limits are held. A mode that it does not know is the gentlest.
 fn enforcement(record: &ToolRecord) -> Enforcement {
     let mode = Mode::ALL.into_iter().find(|&mode| mode as u32 == record.mode);
+    let orphans = Orphans::ALL
+        .into_iter()
+        .find(|&orphans| orphans as u32 == record.orphans);
     Enforcement {
         mode: mode.unwrap_or(Mode::Observe),
         strict: record.flags & ToolFlags::STRICT != 0,
         exempt_loopback: record.flags & ToolFlags::EXEMPT_LOOPBACK != 0,
+        orphans: orphans.unwrap_or_default(),
+        grace_ms: u64::from(record.grace_ms),
     }
 }
 
@@ -408,6 +415,8 @@ mod tests {
                 mode: Mode::Enforce,
                 strict: true,
                 exempt_loopback: false,
+                orphans: Orphans::Reap,
+                grace_ms: 1500,
             },
             uid: 1000,
             root: Some(ProcessId { pid: 5, start_ns: 6 }),

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Enforcement, Mode, Resource, ResourceStatus};
+use super::{Enforcement, LONGEST_GRACE_MS, Mode, Orphans, Resource, ResourceStatus};
 
 /// The limits in force for a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +136,12 @@ pub struct LimitsAsked {
     /// Whether connections to this host itself are never refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exempt_loopback: Option<bool>,
+    /// What is done about processes that outlive their tool's first one, or whoever started the tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orphans: Option<Orphans>,
+    /// How long processes that are asked to end may take before they are killed, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace_ms: Option<u64>,
 }
 
 impl LimitsAsked {
@@ -172,6 +178,8 @@ impl LimitsAsked {
             mode: self.mode.unwrap_or(without.mode),
             strict: self.strict.unwrap_or(without.strict),
             exempt_loopback: self.exempt_loopback.unwrap_or(without.exempt_loopback),
+            orphans: self.orphans.unwrap_or(without.orphans),
+            grace_ms: self.grace_ms.unwrap_or(without.grace_ms).min(LONGEST_GRACE_MS),
         }
     }
 

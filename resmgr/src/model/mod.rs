@@ -19,7 +19,7 @@ pub use host::{Drift, EndedTotals, HostTotals};
 pub use limits::{
     Ceiling, LimitRange, LimitSource, LimitSpan, LimitsAsked, Profile, ProfileError, ResourceLimits, ToolLimits,
 };
-pub use mode::{Enforcement, Mode, ModeError};
+pub use mode::{Enforcement, LONGEST_GRACE_MS, Mode, ModeError, Orphans, OrphansError};
 pub use pattern::ResourcePattern;
 pub use process::{
     AddressSpaceId, Comm, EventCounts, Memory, PROC_TICK_NS, ProcessId, ProcessSample, SocketId, Sweep, TableId,

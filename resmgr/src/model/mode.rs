@@ -49,8 +49,54 @@ impl fmt::Display for Mode {
     }
 }
 
-/// How a tool's limits are held.
+/// What is done about processes that outlive their tool's first one, or whoever started the tool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Orphans {
+    /// Nothing.
+    Keep,
+    /// It is told.
+    #[default]
+    Alert,
+    /// The tool is ended.
+    Reap,
+}
+
+/// A text that names no [`Orphans`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is nothing to do about orphans: write keep, alert or reap")]
+pub struct OrphansError(String);
+
+impl Orphans {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Keep, Self::Alert, Self::Reap];
+}
+
+impl FromStr for Orphans {
+    type Err = OrphansError;
+
+    fn from_str(text: &str) -> Result<Self, OrphansError> {
+        let named = |orphans: &Self| orphans.to_string() == text;
+        let orphans = Self::ALL.into_iter().find(named);
+        orphans.ok_or_else(|| OrphansError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Orphans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keep => "keep",
+            Self::Alert => "alert",
+            Self::Reap => "reap",
+        })
+    }
+}
+
+/// The longest that processes may be given to end, in milliseconds: an hour.
+pub const LONGEST_GRACE_MS: u64 = 3_600_000;
+
+/// How a tool's limits are held, and how it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enforcement {
     /// What is done about a use that reaches its limit.
     pub mode: Mode,
@@ -58,6 +104,22 @@ pub struct Enforcement {
     pub strict: bool,
     /// Connections to this host itself are never refused.
     pub exempt_loopback: bool,
+    /// What is done about processes that outlive their tool's first one, or whoever started the tool.
+    pub orphans: Orphans,
+    /// How long processes that are asked to end may take before they are killed, in milliseconds.
+    pub grace_ms: u64,
+}
+
+impl Default for Enforcement {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            strict: false,
+            exempt_loopback: false,
+            orphans: Orphans::default(),
+            grace_ms: 10_000,
+        }
+    }
 }
 
 impl Enforcement {
@@ -83,6 +145,11 @@ mod tests {
         }
         let error = "kill".parse::<Mode>().unwrap_err();
         assert!(error.to_string().contains("observe, throttle or enforce"), "{error}");
+        for orphans in Orphans::ALL {
+            assert_eq!(orphans.to_string().parse(), Ok(orphans));
+        }
+        let error = "kill".parse::<Orphans>().unwrap_err();
+        assert!(error.to_string().contains("keep, alert or reap"), "{error}");
     }
 
     #[test]
@@ -95,7 +162,7 @@ mod tests {
             Enforcement {
                 mode,
                 strict,
-                exempt_loopback: false,
+                ..Enforcement::default()
             }
             .most(limit)
         };

@@ -17,9 +17,10 @@ use tokio::{
 };
 
 use super::{
-    AttachParams, FrameError, LimitsSet, Lines, MAX_RESPONSE_BYTES, Method, Outcome, Refusal, RegisterParams,
-    Registered, Request, Response, SetLimitsParams, StatusParams, StatusReport,
+    AttachParams, CleanUpParams, CleanUpReport, FrameError, LimitsSet, Lines, MAX_RESPONSE_BYTES, Method, Outcome,
+    Refusal, RegisterParams, Registered, Request, Response, SetLimitsParams, StatusParams, StatusReport,
 };
+use crate::model::LONGEST_GRACE_MS;
 
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -44,10 +45,12 @@ pub enum ClientError {
         message: String,
     },
     /// The agent does not answer.
-    #[error("the agent at {} did not answer within {} s", path.display(), ANSWER_WITHIN.as_secs())]
+    #[error("the agent at {} did not answer within {} s", path.display(), within.as_secs())]
     Silent {
         /// The socket.
         path: PathBuf,
+        /// How long it had.
+        within: Duration,
     },
     /// The answer is not one that this version understands.
     #[error("the agent at {} answered what this version does not understand ({message}): are both of the same version?", path.display())]
@@ -104,11 +107,22 @@ impl Client {
         self.ask(Method::SetLimits(params)).await
     }
 
+    /// Ends all processes of tools; it takes as long as they are given.
+    pub async fn clean_up(&mut self, params: CleanUpParams) -> Result<CleanUpReport, ClientError> {
+        let grace = Duration::from_millis(params.grace_ms.unwrap_or(LONGEST_GRACE_MS).min(LONGEST_GRACE_MS));
+        self.ask_within(ANSWER_WITHIN + grace, Method::CleanUp(params)).await
+    }
+
     async fn ask<T: DeserializeOwned>(&mut self, method: Method) -> Result<T, ClientError> {
-        let exchange = timeout(ANSWER_WITHIN, self.exchange(method)).await;
+        self.ask_within(ANSWER_WITHIN, method).await
+    }
+
+    async fn ask_within<T: DeserializeOwned>(&mut self, within: Duration, method: Method) -> Result<T, ClientError> {
+        let exchange = timeout(within, self.exchange(method)).await;
         exchange.unwrap_or_else(|_| {
             Err(ClientError::Silent {
                 path: self.path.clone(),
+                within,
             })
         })
     }

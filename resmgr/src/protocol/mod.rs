@@ -3,6 +3,7 @@
 //! A request is one line, `{"v":1,"method":"status","params":{…}}`; its answer is one line, `{"v":1,"ok":{…}}` or
 //! `{"v":1,"error":{"code":"…","message":"…"}}`.
 
+mod cleanup;
 mod client;
 mod frame;
 mod status;
@@ -10,6 +11,7 @@ mod tools;
 
 use serde::{Deserialize, Serialize};
 
+pub use cleanup::{CgroupLeft, CleanUpParams, CleanUpReport, CleanUpStatus, LeftStatus};
 pub use client::{Client, ClientError};
 pub use frame::{FrameError, Lines, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 pub use status::{
@@ -36,6 +38,8 @@ pub enum Method {
     Attach(AttachParams),
     /// The limits of tools that run are set.
     SetLimits(SetLimitsParams),
+    /// All processes of tools are ended.
+    CleanUp(CleanUpParams),
 }
 
 /// A request with its version.

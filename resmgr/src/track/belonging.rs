@@ -15,6 +15,8 @@ pub(super) struct Belonging {
     /// Processes of tools that the last sweeps have missed, and whose end is yet to be told: what they have forked may be
     /// told before that.
     leaving: BTreeMap<ProcessId, Leaving>,
+    /// Processes of tools whose end was told: they may wait for their parents still.
+    ended: BTreeMap<ProcessId, ToolSlot>,
 }
 
 /// A process of a tool that has ended, by the sweeps, and not yet by events.
@@ -52,16 +54,32 @@ impl Belonging {
         })
     }
 
-    /// A process's end was told; returns the tool that was decided for it, where the programs were not known to know it.
-    pub(super) fn ended(&mut self, process: ProcessId) -> Option<ToolSlot> {
+    /// A process's end was told, and whose it was as far as that was known; returns the tool that was decided for it, where
+    /// the programs were not known to know it.
+    pub(super) fn ended(&mut self, process: ProcessId, tool: Option<ToolSlot>) -> Option<ToolSlot> {
         self.leaving.remove(&process);
-        self.decided.remove(&process)
+        let decided = self.decided.remove(&process);
+        if let Some(tool) = tool.or(decided) {
+            self.ended.insert(process, tool);
+        }
+        decided
+    }
+
+    /// The tool of a process that has ended.
+    pub(super) fn tool_of_ended(&self, process: ProcessId) -> Option<ToolSlot> {
+        self.ended.get(&process).copied()
+    }
+
+    /// Only these still wait for their parents.
+    pub(super) fn reaped_but(&mut self, waits: impl Fn(ProcessId) -> bool) {
+        self.ended.retain(|&id, _| waits(id));
     }
 
     /// A tool has ended.
     pub(super) fn end_tool(&mut self, slot: ToolSlot) {
         self.decided.retain(|_, tool| *tool != slot);
         self.leaving.retain(|_, leaving| leaving.tool != slot);
+        self.ended.retain(|_, tool| *tool != slot);
     }
 
     /// A sweep has missed processes that were known before.

@@ -164,22 +164,21 @@ impl ResourceTracker {
                 ProcessEventKind::Exit => {
                     self.ended.processes += 1;
                     self.ended.cpu_time_ns += event.counts.cpu_time_ns;
-                    self.apply_latecomer(event);
-                    if self
-                        .processes
-                        .get(&event.id.pid)
-                        .is_some_and(|known| known.sample.id == event.id)
-                    {
+                    let known = self.processes.get(&event.id.pid).map(|known| &known.sample);
+                    let known = known.filter(|sample| sample.id == event.id);
+                    let tool = event.tool.or(known.and_then(|sample| sample.tool));
+                    if known.is_some() {
                         self.processes.remove(&event.id.pid);
                     }
+                    self.apply_latecomer(event, tool);
                 }
             }
         }
     }
 
     /// A process that ended before the programs knew whose it was is counted for its tool here.
-    fn apply_latecomer(&mut self, event: &ProcessEvent) {
-        if let Some(slot) = self.belonging.ended(event.id)
+    fn apply_latecomer(&mut self, event: &ProcessEvent, tool: Option<ToolSlot>) {
+        if let Some(slot) = self.belonging.ended(event.id, tool)
             && event.tool.is_none()
             && let Some(tool) = self.tools.get_mut(&slot)
         {
@@ -253,6 +252,9 @@ impl ResourceTracker {
                     sample.tool = known.sample.tool;
                 }
             }
+            if sample.zombie {
+                sample.tool = sample.tool.or_else(|| self.belonging.tool_of_ended(sample.id));
+            }
             if is_known_to_programs {
                 self.belonging.settle(sample.id);
             }
@@ -261,6 +263,7 @@ impl ResourceTracker {
         let is_there = |id: ProcessId| self.processes.get(&id.pid).is_some_and(|now| now.sample.id == id);
         let missed = before.into_values().map(|known| known.sample);
         self.belonging.swept(missed.filter(|sample| !is_there(sample.id)));
+        self.belonging.reaped_but(is_there);
         self.inherit();
         self.sum_up_tools();
         self.drift_total += self.drift;
@@ -332,6 +335,8 @@ impl ResourceTracker {
             };
             self.insert(sample, known.as_ref(), now);
         }
+        // Who waits for a parent only a sweep sees.
+        self.belonging.reaped_but(|_| false);
         self.sum_up_tools();
     }
 }

@@ -256,3 +256,29 @@ fn what_a_tools_process_forked_is_the_tools_though_a_sweep_came_first() {
     tracker.apply_events(&[event(ProcessEventKind::Exit, 7, 20, 0), child(11)], at(13));
     assert_eq!(tracker.process(11).unwrap().sample.tool, None);
 }
+
+#[test]
+fn what_has_ended_is_its_tools_until_its_parent_reaps_it() {
+    let mut tracker = ResourceTracker::default();
+    let tool = Some(ToolSlot(1));
+    let mut running = sample(7, 1, 0);
+    running.tool = tool;
+    let zombie = ProcessSample {
+        zombie: true,
+        ..sample(7, 1, 0)
+    };
+    tracker.apply_sweep(sweep(vec![running]), at(10));
+    // Its end is told before a sweep sees it wait, and nobody of the tool is its parent.
+    tracker.apply_events(&[event(ProcessEventKind::Exit, 7, 1, 0)], at(10));
+    for second in 11..14 {
+        tracker.apply_sweep(sweep(vec![zombie.clone()]), at(second));
+        assert_eq!(tracker.process(7).unwrap().sample.tool, tool);
+    }
+    tracker.apply_sweep(sweep(Vec::new()), at(14));
+    tracker.apply_sweep(sweep(vec![zombie]), at(15));
+    assert_eq!(
+        tracker.process(7).unwrap().sample.tool,
+        None,
+        "it is remembered for ever"
+    );
+}

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    agent::{proc, server::Caller},
+    agent::server::Caller,
+    enforce,
     manager::EnhancedResourceManager,
     model::{Resource, ResourceUsage, Source, SourceError, Timestamp, ToolName},
     protocol::{CrossingStatus, OwnerStatus, PeakStatus, StatusParams, ToolEvents, ToolStatus, ToolSums, ZombieStatus},
@@ -52,15 +53,30 @@ pub(super) fn by_name(tools: &[ToolStatus]) -> BTreeMap<ToolName, ToolSums> {
     sums
 }
 
+/// A tool's processes that have ended and wait for their parents, each with the parent that has to reap it.
+pub(in crate::agent) fn zombies(tool: &TrackedTool, tracker: &ResourceTracker) -> Vec<ZombieStatus> {
+    let zombies = tool.usage.zombies.iter();
+    zombies
+        .map(|zombie| ZombieStatus {
+            pid: zombie.pid,
+            parent: zombie.ppid,
+            parent_comm: comm(tracker, zombie.ppid),
+        })
+        .collect()
+}
+
+fn comm(tracker: &ResourceTracker, pid: u32) -> Option<String> {
+    tracker.process(pid).map(|process| process.sample.comm.to_string())
+}
+
 fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker, now: Timestamp) -> ToolStatus {
     let identity = &tool.identity;
     let used = &tool.usage;
-    let comm = |pid: u32| tracker.process(pid).map(|process| process.sample.comm.to_string());
     let owner = identity.owner.map(|owner| {
-        let alive = proc::is_alive(owner);
+        let alive = enforce::is_alive(owner);
         OwnerStatus {
             pid: owner.pid,
-            comm: comm(owner.pid).filter(|_| alive),
+            comm: comm(tracker, owner.pid).filter(|_| alive),
             alive,
         }
     });
@@ -100,15 +116,7 @@ fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker,
         processes_total: tool.processes_total(),
         threads: used.threads,
         orphans: used.orphans.clone(),
-        zombies: used
-            .zombies
-            .iter()
-            .map(|zombie| ZombieStatus {
-                pid: zombie.pid,
-                parent: zombie.ppid,
-                parent_comm: comm(zombie.ppid),
-            })
-            .collect(),
+        zombies: zombies(tool, tracker),
         escaped: used.escaped.clone(),
         events: ToolEvents {
             fds_opened: tool.sums.fds_opened,

@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Followed, Tools, is_theirs};
 use crate::{
-    agent::{
-        proc::{self, Described},
-        server::Caller,
-    },
+    agent::server::Caller,
+    enforce::{self, Described},
     manager::{EnhancedResourceManager, NewTool},
     model::{Clock, Enforcement, Joining, PROC_TICK_NS, Source, ToolLimits, ToolOrigin, ToolSlot},
     protocol::{AttachParams, AttachTarget, Refusal, RefusalCode, Registered},
@@ -118,7 +116,7 @@ fn attach_process<S: Source>(
             format!("there is no process {pid}, or it is not yours"),
         )
     };
-    let process: Described = proc::describe(pid)
+    let process: Described = enforce::describe(pid)
         .filter(|process| is_theirs(caller, process.uid, process.euid) && !process.zombie)
         .ok_or_else(gone)?;
     if pid == 1 {
@@ -149,7 +147,7 @@ fn attach_process<S: Source>(
             operation: params.operation,
             uid: process.uid,
             root: Some(process.id),
-            owner: proc::describe(process.ppid).map(|owner| owner.id),
+            owner: enforce::describe(process.ppid).map(|owner| owner.id),
             cgroup: None,
             limits,
             enforcement,

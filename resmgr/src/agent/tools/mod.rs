@@ -1,21 +1,26 @@
 //! Tools as callers and rules make them: who may, which processes, what becomes of them when those have gone.
 
 mod attach;
+mod cleanup;
 mod containers;
 mod limits;
 mod rules;
 mod sharing;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{proc, server::Caller};
+use tokio::sync::mpsc;
+
+use super::server::Caller;
 use crate::{
     config::{LimitPolicy, Rule},
     enforce::{self, Leaf, Leaves},
     manager::{EnhancedResourceManager, NewTool, ToolError},
-    model::{Clock, Joining, PROC_TICK_NS, ProcessId, Source, SourceError, ToolName, ToolOrigin, ToolSlot},
+    model::{Clock, Joining, Orphans, PROC_TICK_NS, ProcessId, Source, SourceError, ToolName, ToolOrigin, ToolSlot},
     protocol::{Refusal, RefusalCode, RegisterParams, Registered},
 };
+
+pub(super) use cleanup::Asked;
 
 /// A caller that has registered and is yet to execute its program.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +46,7 @@ struct Followed {
 }
 
 /// What the agent keeps of tools, beside what the manager does.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tools {
     /// Where cgroup v2 is mounted.
     cgroup2: Option<PathBuf>,
@@ -54,7 +59,14 @@ pub(super) struct Tools {
     container_files: Vec<ContainerFile>,
     followed: Vec<Followed>,
     sharing: sharing::Sharing,
+    /// Where the ends of tools ask the loop.
+    ask: mpsc::Sender<Asked>,
+    /// Instances that have been left by those that they belong to, and what was done about it.
+    left: BTreeMap<u64, Orphans>,
 }
+
+/// What ends of tools may ask before the loop gets to it.
+const ASKED: usize = 64;
 
 /// The rest of a registration: the caller's way into its leaf, on which the kernel makes us wait.
 pub(super) struct Entry {
@@ -77,21 +89,30 @@ pub(super) fn is_theirs(caller: Caller, uid: u32, euid: u32) -> bool {
 }
 
 impl Tools {
-    /// What is kept of tools on a host with cgroup v2 at `cgroup2`, with leaves under `cgroup_root`.
+    /// What is kept of tools on a host with cgroup v2 at `cgroup2`, with leaves under `cgroup_root`; and what the ends of
+    /// tools will ask.
     pub(super) fn new(
         cgroup2: Option<PathBuf>,
         cgroup_root: Option<PathBuf>,
         rules: Vec<Rule>,
         policy: LimitPolicy,
-    ) -> Self {
+    ) -> (Self, mpsc::Receiver<Asked>) {
         let root = cgroup_root.or_else(|| Some(cgroup2.as_ref()?.join("resmgr")));
-        Self {
+        let (ask, asked) = mpsc::channel(ASKED);
+        let tools = Self {
             leaves: root.filter(|_| cgroup2.is_some()).map(Leaves::under),
             cgroup2,
             rules,
             policy,
-            ..Self::default()
-        }
+            refused_by_rule: 0,
+            pending: Vec::new(),
+            container_files: Vec::new(),
+            followed: Vec::new(),
+            sharing: sharing::Sharing::default(),
+            ask,
+            left: BTreeMap::new(),
+        };
+        (tools, asked)
     }
 
     /// Goes on with the tools that an earlier agent left, and begins with what rules find among what runs already.
@@ -139,7 +160,7 @@ impl Tools {
                 "the caller has gone, or is in another pid namespace",
             )
         };
-        let process = caller.pid.and_then(proc::describe).ok_or_else(gone)?;
+        let process = caller.pid.and_then(enforce::describe).ok_or_else(gone)?;
         let (limits, enforcement) = self.limits(&params.tool, &params.limits, ToolOrigin::Exec)?;
         let slot = manager.register(
             NewTool {
@@ -148,7 +169,7 @@ impl Tools {
                 operation: params.operation,
                 uid: caller.uid,
                 root: Some(process.id),
-                owner: proc::describe(process.ppid).map(|owner| owner.id),
+                owner: enforce::describe(process.ppid).map(|owner| owner.id),
                 cgroup: None,
                 limits,
                 enforcement,
@@ -269,7 +290,7 @@ impl Tools {
                 .tracker()
                 .tool(pending.slot)
                 .is_some_and(|tool| tool.sums.processes_total > 0);
-            if !joined && proc::is_alive(pending.process) {
+            if !joined && enforce::is_alive(pending.process) {
                 self.pending.push(pending);
                 continue;
             }
@@ -292,7 +313,10 @@ impl Tools {
         if let Some(tool) = manager.end_tool(slot, clock)? {
             tracing::debug!(tool = %tool.identity.name, instance = tool.identity.instance, "ended");
             if let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup) {
-                Leaf::at(path).remove();
+                // What is still in it is no member of the tool, and is left alone.
+                if let Err(error) = Leaf::at(path).remove() {
+                    tracing::debug!(%error, "a leaf stays");
+                }
             }
         }
         Ok(())
@@ -302,7 +326,8 @@ impl Tools {
     pub(super) fn remove_leaves<S: Source>(&self, manager: &EnhancedResourceManager<S>) {
         for tool in manager.tracker().tools() {
             if let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup.clone()) {
-                Leaf::at(path).remove();
+                // One that something is in stays, with what is in it.
+                let _ = Leaf::at(path).remove();
             }
         }
         if let Some(leaves) = &self.leaves {

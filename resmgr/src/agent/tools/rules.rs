@@ -125,7 +125,7 @@ impl Tools {
             operation,
             uid,
             root: Some(root),
-            owner: proc::describe(ppid).map(|owner| owner.id),
+            owner: enforce::describe(ppid).map(|owner| owner.id),
             cgroup: None,
             limits,
             enforcement,

@@ -1,0 +1,267 @@
+//! Tools that are ended: by request, or because of what outlives them. Ending one takes as long as its processes take, so
+//! it is a task of its own, which asks the loop who is there.
+
+use std::{fs, future::Future, path::PathBuf, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::Instant,
+};
+
+use super::{Tools, is_theirs};
+use crate::{
+    agent::{report, server::Caller},
+    enforce::{self, CleanUp, Leaf, Member, Whose},
+    manager::EnhancedResourceManager,
+    model::{Clock, Orphans, ProcessId, Source, SourceError, ToolName, ToolOrigin, ToolSlot},
+    protocol::{
+        CgroupLeft, CleanUpParams, CleanUpReport, CleanUpStatus, LeftStatus, Refusal, RefusalCode, ZombieStatus,
+    },
+    track::TrackedTool,
+};
+
+/// One instance of a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::agent) struct Which {
+    slot: ToolSlot,
+    instance: u64,
+}
+
+/// What the end of a tool asks the loop.
+pub(in crate::agent) enum Asked {
+    /// Its processes, as they are now.
+    Members(Which, oneshot::Sender<Vec<Member>>),
+    /// It is over, as far as that can be had; who waits for a parent is the answer.
+    Over(Which, oneshot::Sender<Vec<ZombieStatus>>),
+}
+
+/// An end that is to be.
+struct Ending {
+    which: Which,
+    name: ToolName,
+    cgroup: Option<PathBuf>,
+    order: CleanUp,
+    ask: mpsc::Sender<Asked>,
+}
+
+impl Ending {
+    async fn run(self) -> CleanUpStatus {
+        let began = Instant::now();
+        let (which, ask) = (self.which, self.ask);
+        let members = || {
+            let ask = ask.clone();
+            async move {
+                let (answer, answered) = oneshot::channel();
+                // A loop that has ended tells nobody any more.
+                let _ = ask.send(Asked::Members(which, answer)).await;
+                answered.await.unwrap_or_default()
+            }
+        };
+        let done = self.order.run(members).await;
+        let (answer, answered) = oneshot::channel();
+        let _ = ask.send(Asked::Over(which, answer)).await;
+        let zombies = answered.await.unwrap_or_default();
+        let left = done.kept.into_iter().map(|kept| LeftStatus {
+            pid: kept.id.pid,
+            comm: comm(kept.id),
+            why: kept.why,
+        });
+        CleanUpStatus {
+            tool: self.name,
+            instance: which.instance,
+            ended: done.ended,
+            killed: done.killed,
+            left: left.collect(),
+            zombies,
+            cgroup_left: self
+                .cgroup
+                .zip(done.leaf_kept)
+                .map(|(path, why)| CgroupLeft { path, why }),
+            took_ms: began.elapsed().as_secs_f64() * 1000.0,
+        }
+    }
+}
+
+fn comm(id: ProcessId) -> Option<String> {
+    let comm = fs::read_to_string(format!("/proc/{}/comm", id.pid)).ok()?;
+    enforce::identify(id.pid).filter(|now| now.is_same_by_tick(id))?;
+    Some(comm.trim_end().to_owned())
+}
+
+/// Why a tool has been left by those that it belongs to; `None` where it has not.
+fn is_left<S: Source>(manager: &EnhancedResourceManager<S>, tool: &TrackedTool) -> Option<&'static str> {
+    let runs = |id: ProcessId| match manager.tracker().process(id.pid) {
+        Some(process) => process.sample.id.is_same_by_tick(id) && !process.sample.zombie,
+        // Where not everything is swept, others are unknown.
+        None => enforce::is_alive(id),
+    };
+    if tool.usage.processes == 0 {
+        None
+    } else if tool.identity.root.is_some_and(|root| !runs(root)) {
+        Some("its first process has ended")
+    } else if tool.identity.owner.is_some_and(|owner| !runs(owner)) {
+        Some("whoever started it has ended")
+    } else {
+        None
+    }
+}
+
+impl Tools {
+    /// Ends the tools of a name that are the caller's: the answer comes when that has been done.
+    pub(in crate::agent) fn clean_up<S: Source>(
+        &mut self,
+        manager: &EnhancedResourceManager<S>,
+        params: &CleanUpParams,
+        caller: Caller,
+    ) -> Result<impl Future<Output = CleanUpReport> + Send + use<S>, Refusal> {
+        let name = &params.tool;
+        let is_meant = |instance| params.instance.is_none_or(|wanted| wanted == instance);
+        let whose = if caller.is_root() {
+            Whose::Everybodys
+        } else {
+            Whose::Users(caller.uid)
+        };
+        let grace = params.grace_ms.map(Duration::from_millis);
+        let endings: Vec<Ending> = manager
+            .tracker()
+            .tools()
+            .filter(|tool| tool.identity.name == *name && is_meant(tool.identity.instance))
+            .filter(|tool| is_theirs(caller, tool.identity.uid, tool.identity.uid))
+            .map(|tool| self.ending(tool, whose, grace))
+            .collect();
+        if endings.is_empty() {
+            let which = params
+                .instance
+                .map_or_else(String::new, |instance| format!(" (instance {instance})"));
+            let message = format!("no tool {name}{which} of yours runs");
+            return Err(Refusal::new(RefusalCode::NotFound, message));
+        }
+        Ok(async move {
+            let mut running: JoinSet<CleanUpStatus> = endings.into_iter().map(Ending::run).collect();
+            let mut tools = Vec::new();
+            while let Some(status) = running.join_next().await {
+                tools.extend(status);
+            }
+            tools.sort_unstable_by_key(|status| status.instance);
+            CleanUpReport { tools }
+        })
+    }
+
+    fn ending(&self, tool: &TrackedTool, whose: Whose, grace: Option<Duration>) -> Ending {
+        let identity = &tool.identity;
+        // Another's cgroup is only read.
+        let cgroup = identity.cgroup.clone().filter(|_| identity.origin == ToolOrigin::Exec);
+        Ending {
+            which: Which {
+                slot: identity.slot,
+                instance: identity.instance,
+            },
+            name: identity.name.clone(),
+            order: CleanUp {
+                leaf: cgroup.clone().map(Leaf::at),
+                grace: grace.unwrap_or(Duration::from_millis(identity.enforcement.grace_ms)),
+                whose,
+            },
+            cgroup,
+            ask: self.ask.clone(),
+        }
+    }
+
+    /// Answers what the end of a tool asks.
+    pub(in crate::agent) fn answer<S: Source>(
+        &mut self,
+        manager: &mut EnhancedResourceManager<S>,
+        asked: Asked,
+        clock: &impl Clock,
+    ) -> Result<(), SourceError> {
+        match asked {
+            Asked::Members(which, answer) => {
+                manager.refresh(clock)?;
+                // Who asked may have gone.
+                let _ = answer.send(members(manager, which));
+            }
+            Asked::Over(which, answer) => {
+                let zombies = instance(manager, which).map(|tool| report::zombies(tool, manager.tracker()));
+                self.over(manager, which, clock)?;
+                let _ = answer.send(zombies.unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a tool that nothing is left of. A cgroup that was attached is not followed any more.
+    fn over<S: Source>(
+        &mut self,
+        manager: &mut EnhancedResourceManager<S>,
+        which: Which,
+        clock: &impl Clock,
+    ) -> Result<(), SourceError> {
+        let is_empty = instance(manager, which).is_some_and(|tool| tool.usage.pids.is_empty());
+        if is_empty {
+            self.end(manager, which.slot, clock)?;
+        }
+        Ok(())
+    }
+
+    /// Does what is to be done about tools that have been left by those that they belong to: once for each.
+    pub(in crate::agent) fn look_for_orphans<S: Source>(&mut self, manager: &EnhancedResourceManager<S>) {
+        let left: Vec<(&TrackedTool, &str)> = manager
+            .tracker()
+            .tools()
+            .filter_map(|tool| Some((tool, is_left(manager, tool)?)))
+            .collect();
+        let policy = |tool: &TrackedTool| (tool.identity.instance, tool.identity.enforcement.orphans);
+        let now = left.iter().map(|(tool, _)| policy(tool)).collect();
+        let before = std::mem::replace(&mut self.left, now);
+        for (tool, why) in left {
+            let identity = &tool.identity;
+            let (instance, orphans) = policy(tool);
+            if orphans == Orphans::Keep || before.get(&instance) == Some(&orphans) {
+                continue;
+            }
+            tracing::warn!(
+                tool = %identity.name,
+                instance,
+                processes = tool.usage.processes,
+                "runs on, although {why}: end it with `resmgr cleanup {}`",
+                identity.name,
+            );
+            if orphans == Orphans::Reap {
+                let whose = match identity.uid {
+                    0 => Whose::Everybodys,
+                    uid => Whose::Users(uid),
+                };
+                tokio::spawn(reap(self.ending(tool, whose, None)));
+            }
+        }
+    }
+}
+
+async fn reap(ending: Ending) {
+    let status = ending.run().await;
+    let tool = &status.tool;
+    tracing::info!(%tool, instance = status.instance, ended = status.ended, killed = status.killed, "reaped");
+    for left in &status.left {
+        tracing::warn!(%tool, instance = status.instance, pid = left.pid, "not reaped: {}", left.why);
+    }
+}
+
+/// An instance, where it still is the one that has the slot.
+fn instance<S: Source>(manager: &EnhancedResourceManager<S>, which: Which) -> Option<&TrackedTool> {
+    let tool = manager.tracker().tool(which.slot)?;
+    (tool.identity.instance == which.instance).then_some(tool)
+}
+
+fn members<S: Source>(manager: &EnhancedResourceManager<S>, which: Which) -> Vec<Member> {
+    let pids = instance(manager, which).map(|tool| tool.usage.pids.as_slice());
+    let process = |pid: &u32| manager.tracker().process(*pid);
+    pids.unwrap_or_default()
+        .iter()
+        .filter_map(process)
+        .map(|process| Member {
+            id: process.sample.id,
+            zombie: process.sample.zombie,
+        })
+        .collect()
+}

@@ -138,6 +138,9 @@ impl Report {
         if !failed.is_empty() {
             return Some(format!("failed: {}", failed.join(", ")));
         }
+        if self.passed() == 0 {
+            return Some("no test has that in its name".to_owned());
+        }
         let complaint = self.complaints.first()?;
         Some(format!("the kernel complains: {complaint}"))
     }
@@ -255,6 +258,9 @@ mod tests {
     #[test]
     fn no_tests_and_a_kernel_that_complains_are_failures() {
         assert!(log(&["@vm done\r\n"]).failure(Ended::Off).is_some());
+        let none = log(&[&run("numbers", 0, 0, 0), "@vm done\r\n"]);
+        let said = none.failure(Ended::Off);
+        assert_eq!(said.as_deref(), Some("no test has that in its name"));
         let report = log(&[
             &run("numbers", 9, 0, 0),
             "@vm complaint [ 9.1] WARNING: CPU: 1 PID: 7\r\n@vm done\r\n",

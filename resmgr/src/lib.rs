@@ -4,6 +4,7 @@
 //! [`track`] puts both together; [`manager`] is the face of it; [`agent`] runs it as a daemon that is asked through a
 //! socket ([`protocol`]). Where each thing lives and what it must not do: see ARCHITECTURE.md.
 
+pub mod adapt;
 pub mod agent;
 pub mod audit;
 pub mod cli;

@@ -95,6 +95,7 @@ fn every_flag_is_documented() {
         "status",
         "limits show",
         "limits set",
+        "explain",
         "cleanup",
         "audit",
         "doctor",

@@ -75,7 +75,7 @@ fn a_flag_wins_over_the_configuration_and_the_ceiling_over_a_flag() {
 #[test]
 fn limits_that_are_set_hold_at_once_and_over_a_restart() {
     let mut agent = Agent::start_pinned(&[]);
-    let mut workload = start(&agent, "growing", &["--fds", "10:20"]);
+    let mut workload = start(&agent, "growing", &["--fds", "10:20", "--mode", "observe"]);
     let there = open_fds(workload.pid()).len();
     workload.order(format!("open {}", 9 - there));
     let level = |agent: &Agent| tool(agent, "growing")["levels"]["fds"].as_str().unwrap().to_owned();
@@ -84,6 +84,9 @@ fn limits_that_are_set_hold_at_once_and_over_a_restart() {
     assert_eq!(set.code, Some(0), "{}", set.stderr);
     let set: Value = serde_json::from_str(&set.stdout).unwrap();
     assert_eq!(limit(&set["tools"][0], "fds"), expected(40, 40, 50, "set", "set"));
+    let action = tool(&agent, "growing")["actions"][0].take();
+    assert_eq!((number(&action["from"]), number(&action["to"])), (10, 40), "{action}");
+    assert_eq!(action["reason"], "asked");
     until("the line is left", || (level(&agent) == "normal").then_some(()));
     let crossings = || tool(&agent, "growing")["crossings"].as_array().unwrap().len();
     until("it is told", || (crossings() == 2).then_some(()));
@@ -99,6 +102,55 @@ fn limits_that_are_set_hold_at_once_and_over_a_restart() {
     );
     let restarted = tool(&agent, "growing");
     assert_eq!(restarted["levels"]["fds"], "warning", "{restarted}");
+}
+
+#[test]
+fn a_limit_that_use_comes_near_is_raised_at_once_and_explained() {
+    // No tick comes in the time of this test.
+    let agent = Agent::start(&["--sweep-interval", "60s"]);
+    let mut workload = start(&agent, "growing", &["--fds", "50:200"]);
+    let current = || number(&agent.status(&["growing"])["tools"][0]["limits"]["fds"]["current"]);
+    let there = open_fds(workload.pid()).len();
+    workload.order(format!("open {}", 39 - there));
+    assert_eq!(current(), 50);
+    workload.order("open 1");
+    until("the limit is raised", || (current() == 63).then_some(()));
+    workload.order("open 150");
+    until("the limit is its maximum", || (current() == 200).then_some(()));
+    let shown = agent.status(&["growing"])["tools"][0].take();
+    let action = &shown["actions"][0];
+    assert_eq!((&action["step"], &action["resource"]), (&"limit".into(), &"fds".into()));
+    assert_eq!((number(&action["from"]), number(&action["to"])), (50, 63));
+    assert_eq!(action["reason"], "near");
+    assert_eq!(action["evidence"]["value"], 40, "{action}");
+    assert_eq!(action["evidence"]["limit"], 50);
+    assert!(number(&shown["actions_total"]) >= 2, "{shown}");
+
+    // Who is only observed keeps the limits that were given.
+    let mut observed = start(&agent, "observed", &["--fds", "50:200", "--mode", "observe"]);
+    observed.order("open 60");
+    until("it is told", || {
+        (tool(&agent, "observed")["levels"]["fds"] == "emergency").then_some(())
+    });
+    assert_eq!(number(&tool(&agent, "observed")["limits"]["fds"]["current"]), 50);
+
+    drop(workload);
+    for flags in [&["explain", "growing"][..], &["explain", "growing", "--instance", "1"]] {
+        let explained = run(&mut agent.client(flags));
+        assert_eq!(explained.code, Some(0), "{}", explained.stderr);
+        for said in [
+            "growing (instance 1)",
+            "mode enforce",
+            "fds: limit 50 -> 63: the use was 40, of a limit of 50",
+            "fds: reached Warning at 40",
+            "built in",
+        ] {
+            assert!(explained.stdout.contains(said), "{said} in {}", explained.stdout);
+        }
+    }
+    let none = run(&mut agent.client(&["explain", "nobody"]));
+    assert_eq!(none.code, Some(1));
+    assert!(none.stderr.contains("no tool nobody of yours runs"), "{}", none.stderr);
 }
 
 #[test]

@@ -98,12 +98,31 @@ fn what_is_observed_is_not_refused_until_it_is_throttled() {
     // What it has already stays; there is no more.
     set(&["--strict"]);
     assert_eq!(at_once(&mut watched, &address), [0, 50, 0]);
-    watched.order("disconnect 20");
-    assert_eq!(at_once(&mut watched, &address), [5, 45, 0]);
     set(&["--exempt-loopback"]);
     assert_eq!(at_once(&mut watched, &address), [50, 0, 0]);
     set(&["--exempt-loopback=false", "--strict=false"]);
     assert_eq!(at_once(&mut watched, &address), [0, 50, 0]);
+}
+
+#[test]
+fn who_is_strict_is_refused_at_the_limit_in_force_until_that_is_raised() {
+    let agent = Agent::start(&["--sweep-interval", "60s"]);
+    let mut listener = Workload::start();
+    let address = listener.order("listen 127.0.0.1:0");
+    let mut strict = start(&agent, "strict", &["--connections", "5:20", "--strict"]);
+    // Nobody raises it while the agent is stopped.
+    agent.signal(Signal::STOP);
+    let connected = at_once(&mut strict, &address);
+    agent.signal(Signal::CONT);
+    assert_eq!(connected, [5, 45, 0]);
+    // 5, and a quarter more, are to be 80 %.
+    until("the limit is raised", || {
+        (number(&tool(&agent, "strict")["limits"]["connections"]["current"]) == 9).then_some(())
+    });
+    agent.signal(Signal::STOP);
+    let connected = at_once(&mut strict, &address);
+    agent.signal(Signal::CONT);
+    assert_eq!(connected, [4, 46, 0]);
 }
 
 #[test]

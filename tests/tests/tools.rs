@@ -285,11 +285,9 @@ fn tool_events(agent: &Agent, name: &str) -> Value {
 fn crossings_are_told_once_a_level_and_not_at_the_next_tick() {
     // No tick comes in the time of this test.
     let agent = Agent::start(&["--sweep-interval", "60s"]);
-    let mut workload = Workload::over(&mut exec(
-        &agent,
-        "cross",
-        &[resmgr_tests::binary("workload").to_str().unwrap()],
-    ));
+    // Observed: its limits stay where they are.
+    let mut exec = agent.client(&["exec", "--require", "--tool", "cross", "--mode", "observe", "--"]);
+    let mut workload = Workload::over(exec.arg(resmgr_tests::binary("workload")));
     let there = open_fds(workload.pid()).len();
     let levels = |resource: &str| -> Vec<(String, bool, u64)> {
         let status = agent.status(&["cross"]);
@@ -359,7 +357,8 @@ fn cpu_time_crosses_its_line_by_operations_of_the_kind_that_was_asked_for() {
     }
     let agent = Agent::start(&[]);
     let start = |tool: &str| {
-        let mut exec = agent.client(&["exec", "--require", "--tool", tool, "--operation", tool, "--"]);
+        let mut exec = agent.client(&["exec", "--require", "--tool", tool, "--operation", tool]);
+        exec.args(["--mode", "observe", "--"]);
         Workload::over(exec.arg(resmgr_tests::binary("workload")))
     };
     let crossings = |name: &str| tool(&agent, name)["crossings"].as_array().unwrap().clone();

@@ -257,6 +257,7 @@ impl Agent {
         if decided {
             self.manager.take_in(&self.clock)?;
         }
+        self.manager.raise(&self.clock)?;
         Ok(())
     }
 
@@ -265,9 +266,10 @@ impl Agent {
         let swept = self
             .tools
             .tick(&mut self.manager, &self.clock)
-            .and_then(|()| self.manager.refresh(&self.clock));
+            .and_then(|()| self.manager.refresh(&self.clock))
+            .and_then(|()| self.manager.adapt(&self.clock));
         match swept {
-            Ok(()) => self.tools.look_for_orphans(&self.manager),
+            Ok(()) => self.tools.look_for_orphans(&mut self.manager, &self.clock),
             Err(error) => tracing::warn!(%error, "a sweep failed"),
         }
     }
@@ -297,10 +299,10 @@ impl Agent {
                 .tools
                 .set_limits(&mut self.manager, &params, caller, &self.clock)
                 .and_then(to_line),
-            Method::CleanUp(params) => match self.tools.clean_up(&self.manager, &params, caller) {
-                Ok(done) => {
+            Method::CleanUp(params) => match self.tools.clean_up(&mut self.manager, &params, caller, &self.clock) {
+                Ok(endings) => {
                     tokio::spawn(async move {
-                        let _ = answer.send(to_line(done.await));
+                        let _ = answer.send(to_line(endings.run().await));
                     });
                     return;
                 }

@@ -1,14 +1,14 @@
 //! `resmgr limits`: shows the limits of tools and where each number comes from, and sets them. The flags are those of
 //! `exec` and `attach` too.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 
 use super::{Failure, failure::Code, output};
 use crate::{
     config::{Grace, LimitError, parse_limit},
-    export::{Align, Column, Table, bytes, count, duration},
+    export::{Align, Column, Table, amount},
     model::{LimitSource, LimitSpan, LimitsAsked, Mode, Orphans, Profile, Resource, ToolLimits, ToolName},
     protocol::{Client, LimitsSet, SetLimitsParams, StatusParams, ToolLimitsStatus},
 };
@@ -211,14 +211,15 @@ fn row(tool: &ToolLimitsStatus, resource: Resource, limits: &ToolLimits) -> Vec<
         tool.instance.to_string(),
         tool.enforcement.mode.to_string(),
         resource.to_string(),
-        in_unit(resource, range.base),
-        in_unit(resource, range.current),
-        in_unit(resource, range.max),
+        amount(resource, range.base),
+        amount(resource, range.current),
+        amount(resource, range.max),
         from,
     ]
 }
 
-fn source(source: LimitSource) -> &'static str {
+/// Where a number comes from, in words.
+pub(super) fn source(source: LimitSource) -> &'static str {
     match source {
         LimitSource::Default => "built in",
         LimitSource::Config => "configuration [limits]",
@@ -226,13 +227,5 @@ fn source(source: LimitSource) -> &'static str {
         LimitSource::Flag => "flag",
         LimitSource::Set => "limits set",
         LimitSource::Ceiling => "configuration [ceiling]",
-    }
-}
-
-fn in_unit(resource: Resource, value: u64) -> String {
-    match resource {
-        Resource::Memory => bytes(value),
-        Resource::Cpu => duration(Duration::from_millis(value)),
-        Resource::Fds | Resource::Connections => count(value),
     }
 }

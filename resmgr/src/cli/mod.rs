@@ -6,6 +6,7 @@ mod audit;
 mod cleanup;
 mod doctor;
 mod exec;
+mod explain;
 mod failure;
 mod limits;
 mod output;
@@ -43,6 +44,8 @@ enum Command {
     Attach(attach::Arguments),
     /// Show and set the limits of tools.
     Limits(limits::Arguments),
+    /// Say why a tool's limits are what they are, and what was done.
+    Explain(explain::Arguments),
     /// End all processes of a tool.
     Cleanup(cleanup::Arguments),
     /// Compare the agent's numbers with the kernel's own files (needs root).
@@ -59,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Exec(arguments) => return exec::run(&arguments, &socket),
         Command::Attach(arguments) => attach::run(&arguments, &socket),
         Command::Limits(arguments) => limits::run(&arguments, &socket),
+        Command::Explain(arguments) => explain::run(&arguments, &socket),
         Command::Cleanup(arguments) => cleanup::run(&arguments, &socket),
         Command::Audit(arguments) => audit::run(&arguments, &socket),
         Command::Agent(arguments) => agent::run(&arguments, &socket),

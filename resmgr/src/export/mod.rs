@@ -4,4 +4,4 @@ mod table;
 mod units;
 
 pub use table::{Align, Column, Table};
-pub use units::{bytes, cores, count, duration};
+pub use units::{amount, bytes, cores, count, duration};

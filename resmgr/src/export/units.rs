@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::Resource;
+
 /// Bytes in binary units, as systemd writes them: `512B`, `64.0M`, `1.5G`.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub fn bytes(bytes: u64) -> String {
@@ -48,6 +50,15 @@ pub fn count(count: u64) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// So much of a resource, given in its unit.
+pub fn amount(resource: Resource, value: u64) -> String {
+    match resource {
+        Resource::Memory => bytes(value),
+        Resource::Cpu => duration(Duration::from_millis(value)),
+        Resource::Fds | Resource::Connections => count(value),
+    }
 }
 
 #[cfg(test)]

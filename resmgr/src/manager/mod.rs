@@ -1,10 +1,12 @@
 //! `EnhancedResourceManager`: the library's face. Drives a source and keeps what it told; reads no clock of its own.
 
+mod adapting;
 mod tools;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use crate::{
+    adapt::AdaptiveResourceManager,
     model::{
         Capabilities, Clock, Drained, FileSample, ImageEvent, KernelEvent, Losses, MapUse, ProcessId, ProgramCost,
         ResourceUsage, Source, SourceError, Timestamp, ToolSlot,
@@ -51,6 +53,11 @@ pub struct EnhancedResourceManager<S> {
     /// Processes that the programs have been told to take into tools.
     deciding: Vec<ProcessId>,
     program_cost: ProgramCost,
+    adaptive: AdaptiveResourceManager,
+    /// Tools that have gone past a line since their limits were last looked at.
+    crossed: BTreeSet<ToolSlot>,
+    /// What was lost by the time that limits were last looked at.
+    seen_losses: Losses,
 }
 
 impl<S: Source> EnhancedResourceManager<S> {
@@ -70,6 +77,9 @@ impl<S: Source> EnhancedResourceManager<S> {
             next_instance: 1,
             deciding: Vec::new(),
             program_cost: ProgramCost::default(),
+            adaptive: AdaptiveResourceManager::default(),
+            crossed: BTreeSet::new(),
+            seen_losses: Losses::default(),
         }
     }
 
@@ -139,7 +149,12 @@ impl<S: Source> EnhancedResourceManager<S> {
         while let Some(event) = self.events.pop_front() {
             match event {
                 KernelEvent::Process(event) => self.tracker.apply_events(&[event], now),
-                KernelEvent::Crossing(crossing) => self.tracker.apply_crossing(crossing),
+                KernelEvent::Crossing(crossing) => {
+                    self.tracker.apply_crossing(crossing);
+                    if crossing.risen {
+                        self.crossed.insert(crossing.slot);
+                    }
+                }
                 KernelEvent::Image(image) => {
                     self.tracker.apply_events(&[image.event], now);
                     self.images.push(*image);

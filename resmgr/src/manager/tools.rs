@@ -189,6 +189,7 @@ impl<S: Source> EnhancedResourceManager<S> {
         tool.used(crate::track::ToolUse::default());
         tool.ended_at_ns = Some(clock.now().monotonic_ns);
         self.source.end_tool(slot)?;
+        self.adaptive.forget(tool.identity.instance);
         if self.ended_tools.len() == ENDED_KEPT {
             self.ended_tools.pop_front();
         }

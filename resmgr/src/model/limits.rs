@@ -311,6 +311,14 @@ impl ToolLimits {
         self
     }
 
+    /// These limits with another one in force, which no number of the operator's is changed for.
+    #[must_use]
+    pub fn with_current(mut self, resource: Resource, current: u64) -> Self {
+        let range = self.range_mut(resource);
+        range.current = current.clamp(range.base, range.max);
+        self
+    }
+
     /// These limits as a tool begins with them: each at its base.
     #[must_use]
     pub fn at_base(mut self) -> Self {

@@ -1,5 +1,6 @@
 //! Values: usage, samples, limits, status. No I/O, no clock, nothing of the kernel's own types.
 
+mod action;
 mod event;
 mod files;
 mod host;
@@ -13,6 +14,7 @@ mod time;
 mod tool;
 mod usage;
 
+pub use action::{Action, Decision, Evidence, Reason, Step};
 pub use event::{KernelEvent, ProcessEvent, ProcessEventKind};
 pub use files::{Connection, FileKind, FileSample, Protocol, SocketState};
 pub use host::{Drift, EndedTotals, HostTotals};

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Connection, Drift, EndedTotals, Enforcement, EventCounts, FileKind, HostTotals, Losses, MapUse, Memory,
+    Action, Connection, Drift, EndedTotals, Enforcement, EventCounts, FileKind, HostTotals, Losses, MapUse, Memory,
     MissingHook, OperationKind, ProgramCost, Resource, ResourcePattern, ResourceStatus, ResourceUsage, ToolLimits,
     ToolName, ToolOrigin,
 };
@@ -207,6 +207,10 @@ pub struct ToolStatus {
     pub crossings: Vec<CrossingStatus>,
     /// Lines that it ever went past.
     pub crossings_total: u64,
+    /// What was done to it, the oldest first.
+    pub actions: Vec<Action>,
+    /// What was ever done to it.
+    pub actions_total: u64,
 }
 
 /// Who started a tool.
@@ -284,8 +288,8 @@ pub struct CrossingStatus {
     pub value: u64,
     /// The process that did it.
     pub pid: u32,
-    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub at_ns: u64,
+    /// When.
+    pub at: DateTime<Utc>,
 }
 
 /// Sums over the instances of a name.

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::TrackedProcess;
 use crate::model::{
-    Crossing, Memory, OperationKind, ProcessId, Resource, ResourceStatus, SocketId, TableId, ToolAdjustment,
+    Action, Crossing, Memory, OperationKind, ProcessId, Resource, ResourceStatus, SocketId, TableId, ToolAdjustment,
     ToolIdentity, ToolLimits, ToolSums,
 };
 
 /// Crossings that are remembered of a tool.
 const CROSSINGS_KEPT: usize = 32;
+/// Actions that are remembered of a tool.
+const ACTIONS_KEPT: usize = 64;
 
 /// What a tool's processes use together, by the last refresh.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -116,6 +118,10 @@ pub struct TrackedTool {
     pub crossings: VecDeque<Crossing>,
     /// Crossings ever.
     pub crossings_total: u64,
+    /// The last things done to it, the oldest first.
+    pub actions: VecDeque<Action>,
+    /// Actions ever.
+    pub actions_total: u64,
     /// The identities of its leaf and of the cgroups below it; empty where it has none.
     pub leaf: BTreeSet<u64>,
     /// When it ended, in nanoseconds of `CLOCK_MONOTONIC`.
@@ -142,6 +148,8 @@ impl TrackedTool {
             latecomers: Latecomers::default(),
             crossings: VecDeque::new(),
             crossings_total: 0,
+            actions: VecDeque::new(),
+            actions_total: 0,
             leaf: BTreeSet::new(),
             ended_at_ns: None,
             connections_off: 0,
@@ -221,6 +229,15 @@ impl TrackedTool {
             self.crossings.pop_front();
         }
         self.crossings.push_back(crossing);
+    }
+
+    /// Takes in what was done to it.
+    pub fn acted(&mut self, action: Action) {
+        self.actions_total += 1;
+        if self.actions.len() == ACTIONS_KEPT {
+            self.actions.pop_front();
+        }
+        self.actions.push_back(action);
     }
 
     /// Takes in what its processes use together. CPU time never falls: a process that ended in between is in neither sum

@@ -139,9 +139,11 @@ fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker,
                 risen: crossing.risen,
                 value: crossing.value,
                 pid: crossing.pid,
-                at_ns: crossing.at_ns,
+                at: now.back_at(crossing.at_ns),
             })
             .collect(),
         crossings_total: tool.crossings_total,
+        actions: tool.actions.iter().copied().collect(),
+        actions_total: tool.actions_total,
     }
 }

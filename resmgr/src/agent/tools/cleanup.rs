@@ -1,7 +1,7 @@
 //! Tools that are ended: by request, or because of what outlives them. Ending one takes as long as its processes take, so
 //! it is a task of its own, which asks the loop who is there.
 
-use std::{fs, future::Future, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -14,7 +14,9 @@ use crate::{
     agent::{report, server::Caller},
     enforce::{self, CleanUp, Leaf, Member, Whose},
     manager::EnhancedResourceManager,
-    model::{Clock, Orphans, ProcessId, Source, SourceError, ToolName, ToolOrigin, ToolSlot},
+    model::{
+        Action, Clock, Evidence, Orphans, ProcessId, Reason, Source, SourceError, Step, ToolName, ToolOrigin, ToolSlot,
+    },
     protocol::{
         CgroupLeft, CleanUpParams, CleanUpReport, CleanUpStatus, LeftStatus, Refusal, RefusalCode, ZombieStatus,
     },
@@ -83,6 +85,22 @@ impl Ending {
     }
 }
 
+/// Ends of instances, at the same time.
+pub(in crate::agent) struct Endings(Vec<Ending>);
+
+impl Endings {
+    /// Ends them.
+    pub(in crate::agent) async fn run(self) -> CleanUpReport {
+        let mut running: JoinSet<CleanUpStatus> = self.0.into_iter().map(Ending::run).collect();
+        let mut tools = Vec::new();
+        while let Some(status) = running.join_next().await {
+            tools.extend(status);
+        }
+        tools.sort_unstable_by_key(|status| status.instance);
+        CleanUpReport { tools }
+    }
+}
+
 fn comm(id: ProcessId) -> Option<String> {
     let comm = fs::read_to_string(format!("/proc/{}/comm", id.pid)).ok()?;
     enforce::identify(id.pid).filter(|now| now.is_same_by_tick(id))?;
@@ -108,13 +126,14 @@ fn is_left<S: Source>(manager: &EnhancedResourceManager<S>, tool: &TrackedTool) 
 }
 
 impl Tools {
-    /// Ends the tools of a name that are the caller's: the answer comes when that has been done.
+    /// The ends of the tools of a name that are the caller's.
     pub(in crate::agent) fn clean_up<S: Source>(
         &mut self,
-        manager: &EnhancedResourceManager<S>,
+        manager: &mut EnhancedResourceManager<S>,
         params: &CleanUpParams,
         caller: Caller,
-    ) -> Result<impl Future<Output = CleanUpReport> + Send + use<S>, Refusal> {
+        clock: &impl Clock,
+    ) -> Result<Endings, Refusal> {
         let name = &params.tool;
         let is_meant = |instance| params.instance.is_none_or(|wanted| wanted == instance);
         let whose = if caller.is_root() {
@@ -137,15 +156,10 @@ impl Tools {
             let message = format!("no tool {name}{which} of yours runs");
             return Err(Refusal::new(RefusalCode::NotFound, message));
         }
-        Ok(async move {
-            let mut running: JoinSet<CleanUpStatus> = endings.into_iter().map(Ending::run).collect();
-            let mut tools = Vec::new();
-            while let Some(status) = running.join_next().await {
-                tools.extend(status);
-            }
-            tools.sort_unstable_by_key(|status| status.instance);
-            CleanUpReport { tools }
-        })
+        for ending in &endings {
+            acted(manager, ending.which, Reason::Asked, clock);
+        }
+        Ok(Endings(endings))
     }
 
     fn ending(&self, tool: &TrackedTool, whose: Whose, grace: Option<Duration>) -> Ending {
@@ -205,7 +219,11 @@ impl Tools {
     }
 
     /// Does what is to be done about tools that have been left by those that they belong to: once for each.
-    pub(in crate::agent) fn look_for_orphans<S: Source>(&mut self, manager: &EnhancedResourceManager<S>) {
+    pub(in crate::agent) fn look_for_orphans<S: Source>(
+        &mut self,
+        manager: &mut EnhancedResourceManager<S>,
+        clock: &impl Clock,
+    ) {
         let left: Vec<(&TrackedTool, &str)> = manager
             .tracker()
             .tools()
@@ -214,6 +232,7 @@ impl Tools {
         let policy = |tool: &TrackedTool| (tool.identity.instance, tool.identity.enforcement.orphans);
         let now = left.iter().map(|(tool, _)| policy(tool)).collect();
         let before = std::mem::replace(&mut self.left, now);
+        let mut reaped = Vec::new();
         for (tool, why) in left {
             let identity = &tool.identity;
             let (instance, orphans) = policy(tool);
@@ -232,9 +251,28 @@ impl Tools {
                     0 => Whose::Everybodys,
                     uid => Whose::Users(uid),
                 };
-                tokio::spawn(reap(self.ending(tool, whose, None)));
+                reaped.push(self.ending(tool, whose, None));
             }
         }
+        for ending in reaped {
+            acted(manager, ending.which, Reason::Left, clock);
+            tokio::spawn(reap(ending));
+        }
+    }
+}
+
+/// Remembers that a tool is ended, and why.
+fn acted<S: Source>(manager: &mut EnhancedResourceManager<S>, which: Which, reason: Reason, clock: &impl Clock) {
+    if let Some(tool) = manager.tool_mut(which.slot) {
+        tool.acted(Action {
+            at: clock.now().wall,
+            step: Step::CleanUp,
+            resource: None,
+            from: None,
+            to: None,
+            reason,
+            evidence: Evidence::default(),
+        });
     }
 }
 

@@ -1,10 +1,15 @@
 //! Limits as they are asked for and set: who may, and what becomes of them.
 
+use chrono::{DateTime, Utc};
+
 use super::{Tools, is_theirs};
 use crate::{
     agent::server::Caller,
     manager::EnhancedResourceManager,
-    model::{Clock, Enforcement, LimitsAsked, Source, ToolIdentity, ToolLimits, ToolName, ToolOrigin},
+    model::{
+        Action, Clock, Enforcement, Evidence, LimitsAsked, Reason, Resource, Source, Step, ToolIdentity, ToolLimits,
+        ToolName, ToolOrigin,
+    },
     protocol::{LimitsSet, Refusal, RefusalCode, SetLimitsParams, ToolLimitsStatus},
 };
 
@@ -47,9 +52,13 @@ impl Tools {
             return Err(Refusal::new(RefusalCode::NotFound, message));
         }
         let mut tools = Vec::new();
-        for (identity, limits) in found {
-            let (limits, enforcement) = self.policy.set((limits, identity.enforcement), &params.limits);
+        for (identity, before) in found {
+            let (limits, enforcement) = self.policy.set((before, identity.enforcement), &params.limits);
             manager.set_limits(identity.slot, limits, enforcement)?;
+            if let Some(tool) = manager.tool_mut(identity.slot) {
+                let at = clock.now().wall;
+                asked(&before, &limits, at).for_each(|action| tool.acted(action));
+            }
             tools.push(ToolLimitsStatus {
                 tool: identity.name,
                 instance: identity.instance,
@@ -61,6 +70,23 @@ impl Tools {
         manager.refresh(clock)?;
         Ok(LimitsSet { tools })
     }
+}
+
+/// What somebody has changed.
+fn asked(before: &ToolLimits, now: &ToolLimits, at: DateTime<Utc>) -> impl Iterator<Item = Action> {
+    let changed = |&resource: &Resource| before.range(resource) != now.range(resource);
+    Resource::ALL.into_iter().filter(changed).map(move |resource| Action {
+        at,
+        step: Step::Limit,
+        resource: Some(resource),
+        from: Some(before.range(resource).current),
+        to: Some(now.range(resource).current),
+        reason: Reason::Asked,
+        evidence: Evidence {
+            limit: Some(now.range(resource).max),
+            ..Evidence::default()
+        },
+    })
 }
 
 fn check(asked: &LimitsAsked) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    export::{Align, Column, Table, bytes, cores, count, duration},
+    export::{Align, Column, Table, amount, bytes, cores, count, duration},
     model::{Resource, ResourceStatus, ToolName},
     protocol::{CrossingStatus, ToolStatus},
 };
@@ -148,15 +148,10 @@ fn details(tool: &ToolStatus) -> Vec<String> {
 }
 
 fn crossing(crossing: &CrossingStatus) -> String {
-    let value = match crossing.resource {
-        Resource::Memory => bytes(crossing.value),
-        Resource::Cpu => duration(Duration::from_millis(crossing.value)),
-        Resource::Fds => format!("{} fds", crossing.value),
-        Resource::Connections => format!("{} connections", crossing.value),
-    };
+    let value = amount(crossing.resource, crossing.value);
     let way = if crossing.risen { "reached" } else { "left" };
     format!(
-        "crossing     {way} {:?} at {value} (process {})",
-        crossing.level, crossing.pid
+        "crossing     {}: {way} {:?} at {value} (process {})",
+        crossing.resource, crossing.level, crossing.pid
     )
 }

@@ -1,0 +1,195 @@
+//! `resmgr explain`: a tool's limits and where they come from, how they are held, what came near them, what was done and
+//! why.
+
+use std::{path::Path, time::Duration};
+
+use chrono::{DateTime, Local, Utc};
+use clap::Args;
+
+use super::{Failure, failure::Code, limits::source, output};
+use crate::{
+    export::{Align, Column, Table, amount, duration},
+    model::{Action, Evidence, Reason, Resource, Step, ToolName},
+    protocol::{Client, CrossingStatus, StatusParams, ToolStatus},
+};
+
+/// Flags of `resmgr explain`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The tools' name.
+    #[arg(value_name = "TOOL")]
+    tool: ToolName,
+    /// One instance alone.
+    #[arg(long, value_name = "N")]
+    instance: Option<u64>,
+    /// Print JSON: the tools of the status report.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Explains, also what has ended lately.
+pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(async {
+        let mut client = Client::connect(socket).await?;
+        let params = StatusParams {
+            tool: Some(arguments.tool.clone()),
+            ..StatusParams::default()
+        };
+        client.status(params).await
+    })?;
+    let is_meant = |tool: &ToolStatus| arguments.instance.is_none_or(|instance| instance == tool.instance);
+    let tools: Vec<ToolStatus> = report.tools.into_iter().filter(is_meant).collect();
+    if tools.is_empty() {
+        let message = format!("no tool {} of yours runs, or has ended lately", arguments.tool);
+        return Err(Failure::new(Code::Failed, anyhow::anyhow!(message)));
+    }
+    let lines = if arguments.json {
+        vec![serde_json::to_string(&tools).map_err(|error| Failure::new(Code::Failed, error))?]
+    } else {
+        tools.iter().flat_map(explained).collect()
+    };
+    Ok(output::print(&lines)?)
+}
+
+fn explained(tool: &ToolStatus) -> Vec<String> {
+    let held = &tool.enforcement;
+    let mut how = vec![format!("mode {}", held.mode)];
+    if held.strict {
+        how.push("strict: refused at the limit in force".to_owned());
+    }
+    if held.exempt_loopback {
+        how.push("connections to this host exempt".to_owned());
+    }
+    how.push(format!("orphans: {}", held.orphans));
+    how.push(format!("grace {}", duration(Duration::from_millis(held.grace_ms))));
+    let state = match tool.ended_s {
+        Some(seconds) => format!("ended {} ago", duration(Duration::from_secs(seconds))),
+        None => format!("{} processes run", tool.process_count),
+    };
+    let mut lines = vec![
+        format!(
+            "{} (instance {}): {state}; {}",
+            tool.name,
+            tool.instance,
+            how.join("; ")
+        ),
+        String::new(),
+    ];
+    lines.extend(limits(tool).lines(output::width()));
+    lines.push(String::new());
+    lines.extend(history(tool));
+    lines
+}
+
+fn limits(tool: &ToolStatus) -> Table {
+    let left = |heading| Column {
+        heading,
+        align: Align::Left,
+    };
+    let right = |heading| Column {
+        heading,
+        align: Align::Right,
+    };
+    let mut table = Table::new(&[
+        left("RESOURCE"),
+        right("USE"),
+        left("LEVEL"),
+        right("BASE"),
+        right("CURRENT"),
+        right("MAX"),
+        left("BASE FROM"),
+        left("MAX FROM"),
+    ]);
+    for resource in Resource::ALL {
+        let range = tool.limits.range(resource);
+        let used = match resource {
+            Resource::Memory => tool.usage.memory_bytes as u64,
+            Resource::Cpu => tool.operation_cpu_ms,
+            Resource::Fds => tool.usage.file_handles.len() as u64,
+            Resource::Connections => tool.usage.network_connections.len() as u64,
+        };
+        let level = tool.levels.get(&resource).copied().unwrap_or_default();
+        table.row(vec![
+            resource.to_string(),
+            amount(resource, used),
+            format!("{level:?}").to_lowercase(),
+            amount(resource, range.base),
+            amount(resource, range.current),
+            amount(resource, range.max),
+            source(range.base_from).to_owned(),
+            source(range.max_from).to_owned(),
+        ]);
+    }
+    table
+}
+
+/// What came near its limits and what was done, in the order of time.
+fn history(tool: &ToolStatus) -> Vec<String> {
+    let crossings = tool.crossings.iter().map(|crossing| (crossing.at, crossed(crossing)));
+    let actions = tool.actions.iter().map(|action| (action.at, done(action)));
+    let mut all: Vec<(DateTime<Utc>, String)> = crossings.chain(actions).collect();
+    if all.is_empty() {
+        return vec!["Nothing came near a limit, and nothing was done.".to_owned()];
+    }
+    // What was done comes after what it was done for, where both are told of the same moment.
+    all.sort_by_key(|(at, _)| *at);
+    let line = |(at, what): (DateTime<Utc>, String)| {
+        format!("{}  {what}", at.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S%.3f"))
+    };
+    all.into_iter().map(line).collect()
+}
+
+fn crossed(crossing: &CrossingStatus) -> String {
+    let way = if crossing.risen { "reached" } else { "left" };
+    format!(
+        "{}: {way} {:?} at {} (process {})",
+        crossing.resource,
+        crossing.level,
+        amount(crossing.resource, crossing.value),
+        crossing.pid,
+    )
+}
+
+fn done(action: &Action) -> String {
+    let Some(resource) = action.resource else {
+        let what = match action.step {
+            Step::Limit => "limits were set",
+            Step::CleanUp => "its processes were ended",
+        };
+        return format!("{what}: {}", why(action.reason, &action.evidence, None));
+    };
+    let number = |value: Option<u64>| value.map_or_else(|| "none".to_owned(), |value| amount(resource, value));
+    format!(
+        "{resource}: {} {} -> {}: {}",
+        action.step,
+        number(action.from),
+        number(action.to),
+        why(action.reason, &action.evidence, Some(resource)),
+    )
+}
+
+fn why(reason: Reason, evidence: &Evidence, resource: Option<Resource>) -> String {
+    let number = |value: Option<u64>| match (value, resource) {
+        (Some(value), Some(resource)) => amount(resource, value),
+        (Some(value), None) => value.to_string(),
+        (None, _) => "?".to_owned(),
+    };
+    match reason {
+        Reason::Near => format!(
+            "the use was {}, of a limit of {}",
+            number(evidence.value),
+            number(evidence.limit)
+        ),
+        Reason::Rest => format!(
+            "no more than {} was used for {}",
+            number(evidence.value),
+            duration(Duration::from_secs(evidence.over_s.unwrap_or(0))),
+        ),
+        Reason::Asked => match evidence.limit {
+            Some(_) => format!("somebody set it, with a maximum of {}", number(evidence.limit)),
+            None => "somebody asked for it".to_owned(),
+        },
+        Reason::Left => "its first process has ended, or whoever started it".to_owned(),
+    }
+}

@@ -1,0 +1,84 @@
+//! What is decided about a tool, and what was done.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Resource;
+
+/// Why something was decided or done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The use came near the limit in force.
+    Near,
+    /// The use stayed far below the limit in force.
+    Rest,
+    /// Somebody asked for it.
+    Asked,
+    /// The tool's first process has ended, or whoever started the tool.
+    Left,
+}
+
+/// What a decision goes by, in the resource's unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The use; where it is about a time, the highest.
+    pub value: Option<u64>,
+    /// The limit that it is compared with.
+    pub limit: Option<u64>,
+    /// The time in seconds.
+    pub over_s: Option<u64>,
+}
+
+/// What a tool's limit in force is to be from now on, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Of which resource.
+    pub resource: Resource,
+    /// The limit in the resource's unit.
+    pub current: u64,
+    /// Why.
+    pub reason: Reason,
+    /// By what.
+    pub evidence: Evidence,
+}
+
+/// What can be done to a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// The limit in force is another.
+    Limit,
+    /// Its processes were asked to end, and killed where they did not.
+    CleanUp,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Limit => "limit",
+            Self::CleanUp => "clean-up",
+        })
+    }
+}
+
+/// What was done to a tool, why, and by what evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What.
+    pub step: Step,
+    /// About which resource; `None` where it is about the tool as a whole.
+    pub resource: Option<Resource>,
+    /// What was before, in the resource's unit.
+    pub from: Option<u64>,
+    /// What is from then on.
+    pub to: Option<u64>,
+    /// Why.
+    pub reason: Reason,
+    /// By what.
+    pub evidence: Evidence,
+}

@@ -54,15 +54,15 @@ impl Belonging {
         })
     }
 
-    /// A process's end was told, and whose it was as far as that was known; returns the tool that was decided for it, where
-    /// the programs were not known to know it.
-    pub(super) fn ended(&mut self, process: ProcessId, tool: Option<ToolSlot>) -> Option<ToolSlot> {
-        self.leaving.remove(&process);
+    /// A process's end was told, and whose it was as it was last seen; returns whose it was by all that is known here.
+    pub(super) fn ended(&mut self, process: ProcessId, seen: Option<ToolSlot>) -> Option<ToolSlot> {
         let decided = self.decided.remove(&process);
-        if let Some(tool) = tool.or(decided) {
+        let leaving = self.leaving.remove(&process).map(|leaving| leaving.tool);
+        let tool = seen.or(decided).or(leaving);
+        if let Some(tool) = tool {
             self.ended.insert(process, tool);
         }
-        decided
+        tool
     }
 
     /// The tool of a process that has ended.

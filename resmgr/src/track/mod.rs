@@ -166,19 +166,20 @@ impl ResourceTracker {
                     self.ended.cpu_time_ns += event.counts.cpu_time_ns;
                     let known = self.processes.get(&event.id.pid).map(|known| &known.sample);
                     let known = known.filter(|sample| sample.id == event.id);
-                    let tool = event.tool.or(known.and_then(|sample| sample.tool));
+                    let seen = known.and_then(|sample| sample.tool);
                     if known.is_some() {
                         self.processes.remove(&event.id.pid);
                     }
-                    self.apply_latecomer(event, tool);
+                    self.apply_latecomer(event, event.tool.or(seen));
                 }
             }
         }
     }
 
-    /// A process that ended before the programs knew whose it was is counted for its tool here.
-    fn apply_latecomer(&mut self, event: &ProcessEvent, tool: Option<ToolSlot>) {
-        if let Some(slot) = self.belonging.ended(event.id, tool)
+    /// A process that ended before the programs knew whose it was is counted for its tool here: those that they have counted
+    /// they name the tool of.
+    fn apply_latecomer(&mut self, event: &ProcessEvent, seen: Option<ToolSlot>) {
+        if let Some(slot) = self.belonging.ended(event.id, seen)
             && event.tool.is_none()
             && let Some(tool) = self.tools.get_mut(&slot)
         {

@@ -3,7 +3,7 @@
 use chrono::DateTime;
 
 use super::*;
-use crate::model::{Comm, SocketId};
+use crate::model::{Comm, Enforcement, OperationKind, SocketId, ToolIdentity, ToolLimits, ToolOrigin};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp {
@@ -48,6 +48,22 @@ fn event(kind: ProcessEventKind, pid: u32, start_ns: u64, cpu_ns: u64) -> Proces
             cpu_time_ns: cpu_ns,
             ..EventCounts::default()
         },
+    }
+}
+
+fn identity(slot: ToolSlot) -> ToolIdentity {
+    ToolIdentity {
+        slot,
+        instance: 1,
+        name: "tool".parse().unwrap(),
+        origin: ToolOrigin::Rule,
+        operation: OperationKind::Busy,
+        enforcement: Enforcement::default(),
+        uid: 0,
+        root: None,
+        owner: None,
+        cgroup: None,
+        registered_unix_ns: 0,
     }
 }
 
@@ -281,4 +297,34 @@ fn what_has_ended_is_its_tools_until_its_parent_reaps_it() {
         None,
         "it is remembered for ever"
     );
+}
+
+#[test]
+fn what_ended_before_the_programs_knew_it_is_counted_though_a_sweep_saw_it_first() {
+    let tool = ToolSlot(1);
+    let zombie = || ProcessSample {
+        ppid: 7,
+        zombie: true,
+        ..sample(8, 2, 0)
+    };
+    let parent = || ProcessSample {
+        tool: Some(tool),
+        ..sample(7, 1, 0)
+    };
+    let fork = ProcessEvent {
+        ppid: 7,
+        ..event(ProcessEventKind::Fork, 8, 2, 0)
+    };
+    // The sweep finds it waiting for its parent, which is the tool's: and after one more it is gone.
+    for sweeps in 1..3 {
+        let mut tracker = ResourceTracker::default();
+        tracker.begin_tool(TrackedTool::new(identity(tool), ToolLimits::LIGHT));
+        tracker.apply_sweep(sweep(vec![parent(), zombie()]), at(10));
+        if sweeps == 2 {
+            tracker.apply_sweep(sweep(vec![parent()]), at(11));
+        }
+        tracker.apply_events(&[fork.clone(), event(ProcessEventKind::Exit, 8, 2, 5)], at(12));
+        let latecomers = tracker.tool(tool).unwrap().latecomers;
+        assert_eq!((latecomers.processes, latecomers.cpu_ns), (1, 5), "after {sweeps}");
+    }
 }

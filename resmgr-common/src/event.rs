@@ -33,8 +33,8 @@ pub struct EventRecord {
     pub uid: u32,
     /// Effective user id.
     pub euid: u32,
-    /// Named padding.
-    pub _pad: u32,
+    /// How it ended, as wait(2) tells it; 0 where it has not.
+    pub exit_status: u32,
     /// When, in nanoseconds of `CLOCK_MONOTONIC`.
     pub at_ns: u64,
     /// Command name, NUL-padded.

@@ -43,6 +43,8 @@ layout! {
     task_state,
     /// `task_struct.exit_state`
     task_exit_state,
+    /// `task_struct.exit_code`
+    task_exit_code,
     /// `task_struct.group_leader`
     task_group_leader,
     /// `task_struct.real_parent`
@@ -79,6 +81,8 @@ layout! {
     kernfs_node_id,
     /// `signal_struct.sum_sched_runtime`
     signal_sum_sched_runtime,
+    /// `signal_struct.group_exit_code`
+    signal_group_exit_code,
     /// `signal_struct.live`
     signal_live,
     /// `signal_struct.nr_threads`
@@ -182,4 +186,4 @@ layout! {
     /// Possible CPUs
     cpus,
 }
-wire!(Layout, 74 * 4);
+wire!(Layout, 76 * 4);

@@ -303,7 +303,10 @@ fn describe(event: &mut EventRecord, kind: EventKind, task: Task, ppid: u32, cou
     event.tgid = task.tgid();
     event.ppid = ppid;
     (event.uid, event.euid) = task.uids();
-    event._pad = 0;
+    event.exit_status = match kind {
+        EventKind::Exit => task.exit_status(),
+        _ => 0,
+    };
     event.at_ns = now_ns();
     event.comm = task.comm();
     event.counters = *counters;

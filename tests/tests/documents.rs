@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, process::Command};
 
-use resmgr_tests::{Agent, Workload, binary, run};
+use resmgr_tests::{Agent, Workload, binary, run, until};
 use serde_json::Value;
 
 fn document(name: &str) -> String {
@@ -59,6 +59,14 @@ fn every_field_of_the_status_report_is_documented_and_no_other() {
     workload.order(format!("connect {address} 1"));
     workload.order("open 60");
     workload.order("zombie");
+    // And one that has ended.
+    let mut command = agent.client(&["exec", "--require", "--tool", "ended", "--", "true"]);
+    assert_eq!(run(&mut command).code, Some(0));
+    until("the end is told", || {
+        agent.status(&["ended", "--fresh"])["tools"][0]["root_exit"]
+            .is_object()
+            .then_some(())
+    });
     let mut found = BTreeSet::new();
     paths(&agent.status(&["--fresh", "--processes"]), "", &mut found);
     paths(&agent.status(&["--pid", &workload.pid().to_string()]), "", &mut found);

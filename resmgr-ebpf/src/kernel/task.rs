@@ -66,6 +66,16 @@ impl Task {
         load::<u32>(self.0, offset!(task_exit_state)) != 0
     }
 
+    /// How its process ended, as wait(2) tells it: what all threads were told to end with, else what the leader ended with.
+    #[inline(always)]
+    pub fn exit_status(self) -> u32 {
+        let of_all = self.group().exit_code();
+        if of_all != 0 {
+            return of_all;
+        }
+        load(self.leader().0, offset!(task_exit_code))
+    }
+
     /// CPU time in nanoseconds, as the scheduler counts it.
     #[inline(always)]
     pub fn runtime_ns(self) -> u64 {
@@ -180,6 +190,12 @@ impl Group {
     #[inline(always)]
     pub fn dead_runtime_ns(self) -> u64 {
         load(self.0, offset!(signal_sum_sched_runtime))
+    }
+
+    /// What all threads were told to end with; 0 where they were not.
+    #[inline(always)]
+    pub fn exit_code(self) -> u32 {
+        load(self.0, offset!(signal_group_exit_code))
     }
 
     /// Threads that have not begun to exit.

@@ -196,7 +196,7 @@ mod tests {
             }
         }
         assert_eq!(&seen[..3], [(300, 180), (600, 162), (900, 146)]);
-        assert_eq!(current, 57, "a tenth a hold, eleven times");
+        assert_eq!(current, 66, "a tenth a hold, eleven times");
         for second in 3600..36_000 {
             for decision in manager.decide(&fds(20, with_current(current)), at(second)) {
                 current = decision.current;

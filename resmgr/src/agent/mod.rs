@@ -18,7 +18,7 @@ use resmgr_common::ABI_VERSION;
 
 use crate::{
     config::{LimitPolicy, Rule},
-    kernel::{BpfObject, Kernel, KernelError},
+    kernel::{BpfObject, HostFacts, Kernel, KernelError},
 };
 
 pub use clock::SystemClock;
@@ -58,14 +58,18 @@ pub struct AgentOptions {
     pub btf: Option<PathBuf>,
 }
 
-/// Detaches the programs that an agent left in a folder for pins, and forgets what they counted. An agent that runs keeps
-/// its own.
-pub fn release(pin_dir: &Path) -> Result<(), AgentError> {
+/// Detaches the programs that an agent left in a folder for pins, and forgets what they counted; lets go of the tools in the
+/// leaves that it left. An agent that runs keeps its own.
+pub fn release(pin_dir: &Path, cgroup_root: Option<PathBuf>) -> Result<(), AgentError> {
     if !rustix::process::geteuid().is_root() {
         return Err(KernelError::NotRoot.into());
     }
     if pin_dir.exists() {
         Kernel::release(pin_dir, ABI_VERSION)?;
+    }
+    let facts = HostFacts::look(None);
+    if let Some(leaves) = tools::leaves(facts.cgroup2.as_deref(), cgroup_root) {
+        leaves.release();
     }
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! The agent's loop: one task owns all state; everything that can wake it is one of [`Wake`].
 
+use std::time::Duration;
+
 use serde::Serialize;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
-    time::{Instant, Interval, MissedTickBehavior, interval_at},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
 };
 
 use super::{
@@ -137,6 +139,8 @@ struct Agent {
     ring: Readable,
     log: Option<Readable>,
     tick: Interval,
+    /// When tools are to be looked at again, if not before.
+    look_again: Option<Instant>,
 }
 
 impl Agent {
@@ -172,6 +176,7 @@ impl Agent {
             ring,
             log,
             tick,
+            look_again: None,
         })
     }
 
@@ -200,7 +205,7 @@ impl Agent {
                 Wake::Stop(why) => {
                     tracing::info!(why, "stopping");
                     if self.options.ephemeral {
-                        self.tools.remove_leaves(&self.manager);
+                        self.tools.let_go(&self.manager);
                     }
                     return Ok(());
                 }
@@ -232,6 +237,7 @@ impl Agent {
             Some(()) = stop.recv() => Wake::Stop("asked to"),
             _ = self.signals.hang_up.recv() => Wake::Reload,
             _ = self.tick.tick() => Wake::Tick,
+            () = sleep_until(self.look_again.unwrap_or_else(Instant::now)), if self.look_again.is_some() => Wake::Tick,
             Some(asked) = self.endings.recv() => Wake::Ending(asked),
             Some(question) = self.questions.recv() => Wake::Request(question),
             () = self.ring.ready() => Wake::Kernel,
@@ -257,7 +263,9 @@ impl Agent {
         if decided {
             self.manager.take_in(&self.clock)?;
         }
-        self.manager.raise(&self.clock)?;
+        if self.manager.raise(&self.clock)? {
+            self.hold();
+        }
         Ok(())
     }
 
@@ -269,9 +277,23 @@ impl Agent {
             .and_then(|()| self.manager.refresh(&self.clock))
             .and_then(|()| self.manager.adapt(&self.clock));
         match swept {
-            Ok(()) => self.tools.look_for_orphans(&mut self.manager, &self.clock),
-            Err(error) => tracing::warn!(%error, "a sweep failed"),
+            Ok(()) => {
+                self.tools.look_for_orphans(&mut self.manager, &self.clock);
+                self.hold();
+            }
+            Err(error) => {
+                self.look_again = None;
+                tracing::warn!(%error, "a sweep failed");
+            }
         }
+    }
+
+    /// Holds tools by what is known of them, and remembers when to look again.
+    fn hold(&mut self) {
+        let now_ns = self.clock.now().monotonic_ns;
+        let again = self.tools.hold(&mut self.manager, &self.clock);
+        let within = |at_ns: u64| Duration::from_nanos(at_ns.saturating_sub(now_ns));
+        self.look_again = again.map(|at_ns| Instant::now() + within(at_ns));
     }
 
     fn answer(&mut self, question: Question) {
@@ -335,12 +357,7 @@ fn to_line(content: impl Serialize) -> Result<Vec<u8>, Refusal> {
 
 /// Moves a caller into its tool's leaf; where that fails, it goes on where it is, and is told.
 async fn enter(mut registered: Registered, entry: Entry) -> Registered {
-    let entered = tokio::task::spawn_blocking(move || entry.leaf.enter(entry.pid)).await;
-    if let Ok(Err(error)) = entered {
-        registered
-            .warnings
-            .push(format!("the tool is not in its cgroup: {error}"));
-    }
+    registered.warnings.extend(entry.enter().await);
     registered
 }
 

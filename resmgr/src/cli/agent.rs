@@ -133,7 +133,7 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     start_log(&arguments.log)?;
     if arguments.release {
-        return Ok(agent::release(&arguments.pin_dir)?);
+        return Ok(agent::release(&arguments.pin_dir, arguments.cgroup_root.clone())?);
     }
     let options = arguments.options(socket.to_owned())?;
     let show = arguments.status;

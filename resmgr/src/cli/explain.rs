@@ -9,8 +9,8 @@ use clap::Args;
 use super::{Failure, failure::Code, limits::source, output};
 use crate::{
     export::{Align, Column, Table, amount, duration},
-    model::{Action, Evidence, Reason, Resource, Step, ToolName},
-    protocol::{Client, CrossingStatus, StatusParams, ToolStatus},
+    model::{Action, EndCause, Evidence, Reason, Resource, Step, ToolName},
+    protocol::{Client, CrossingStatus, ExitReport, StatusParams, ToolStatus},
 };
 
 /// Flags of `resmgr explain`.
@@ -77,9 +77,29 @@ fn explained(tool: &ToolStatus) -> Vec<String> {
         String::new(),
     ];
     lines.extend(limits(tool).lines(output::width()));
+    if let Some(exit) = &tool.root_exit {
+        lines.push(String::new());
+        lines.push(ended(exit, tool.oom_kills));
+    }
     lines.push(String::new());
     lines.extend(history(tool));
     lines
+}
+
+fn ended(exit: &ExitReport, oom_kills: u64) -> String {
+    let how = match (exit.code, exit.signal) {
+        (_, Some(signal)) => format!("by signal {signal}"),
+        (Some(code), None) => format!("with exit code {code}"),
+        (None, None) => "in an unknown way".to_owned(),
+    };
+    let cause = match exit.cause {
+        EndCause::Exit => String::new(),
+        EndCause::Crash => ": it crashed".to_owned(),
+        EndCause::OutOfMemory => format!(": the kernel killed for want of memory, {oom_kills} processes in its cgroup"),
+        EndCause::Resmgr => ": resmgr ended it".to_owned(),
+        EndCause::Signal => ": somebody's signal, not resmgr's".to_owned(),
+    };
+    format!("Its first process ended {how}{cause}.")
 }
 
 fn limits(tool: &ToolStatus) -> Table {
@@ -152,20 +172,23 @@ fn crossed(crossing: &CrossingStatus) -> String {
 }
 
 fn done(action: &Action) -> String {
+    let why = why(action.reason, &action.evidence, action.resource);
     let Some(resource) = action.resource else {
-        let what = match action.step {
-            Step::Limit => "limits were set",
-            Step::CleanUp => "its processes were ended",
-        };
-        return format!("{what}: {}", why(action.reason, &action.evidence, None));
+        return format!("{}: {why}", action.step);
     };
-    let number = |value: Option<u64>| value.map_or_else(|| "none".to_owned(), |value| amount(resource, value));
+    if action.step == Step::CleanUp {
+        return format!("{resource}: {}: {why}", action.step);
+    }
+    let number = |value: Option<u64>| match (value, action.step) {
+        (None, _) => "none".to_owned(),
+        (Some(percent), Step::Quota) => format!("{percent} % of a core"),
+        (Some(value), _) => amount(resource, value),
+    };
     format!(
-        "{resource}: {} {} -> {}: {}",
+        "{resource}: {} {} -> {}: {why}",
         action.step,
         number(action.from),
         number(action.to),
-        why(action.reason, &action.evidence, Some(resource)),
     )
 }
 
@@ -181,6 +204,13 @@ fn why(reason: Reason, evidence: &Evidence, resource: Option<Resource>) -> Strin
             number(evidence.value),
             number(evidence.limit)
         ),
+        Reason::Held => format!(
+            "the use was {}, of a maximum of {}, for {}",
+            number(evidence.value),
+            number(evidence.limit),
+            duration(Duration::from_secs(evidence.over_s.unwrap_or(0))),
+        ),
+        Reason::Rest if evidence.over_s.is_none() => format!("the use is {}", number(evidence.value)),
         Reason::Rest => format!(
             "no more than {} was used for {}",
             number(evidence.value),

@@ -103,6 +103,11 @@ impl LimitPolicy {
         (limits, self.at_least(asked.enforcement(enforcement)))
     }
 
+    /// The operator's ceiling of memory in bytes.
+    pub fn memory_ceiling(&self) -> Option<u64> {
+        self.ceiling.0[Resource::Memory as usize]
+    }
+
     fn at_least(&self, enforcement: Enforcement) -> Enforcement {
         Enforcement {
             mode: enforcement.mode.max(self.gentlest.unwrap_or(Mode::Observe)),

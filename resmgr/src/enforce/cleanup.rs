@@ -76,10 +76,12 @@ pub struct CleanedUp {
 pub struct CleanUp {
     /// Its leaf, where it has one.
     pub leaf: Option<Leaf>,
-    /// How long its processes may take after SIGTERM.
+    /// How long its processes may take after they were asked.
     pub grace: Duration,
     /// Whose processes may be ended.
     pub whose: Whose,
+    /// The signal that asks them to.
+    pub first: Signal,
 }
 
 /// The tool's processes as they are dealt with.
@@ -175,7 +177,7 @@ impl CleanUp {
         let deadline = Instant::now() + self.grace;
         loop {
             let new = crowd.take_in(&members().await, self.whose);
-            crowd.signal(&new, Signal::TERM);
+            crowd.signal(&new, self.first);
             // One that is stopped hears it when it goes on.
             crowd.signal(&new, Signal::CONT);
             let left = deadline.saturating_duration_since(Instant::now());

@@ -4,14 +4,20 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use crate::model::ToolName;
 
 /// Leaves of one name and instance that may have been left behind.
 const LEFT_BEHIND: u32 = 100;
+
+/// A write that does not wait.
+#[expect(clippy::cast_possible_wrap, reason = "a bit, and not the highest")]
+const O_NONBLOCK: i32 = OFlags::NONBLOCK.bits() as i32;
 
 /// A leaf could not be made or entered.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +56,11 @@ impl Leaves {
     /// Leaves under a root, which is made with the first of them.
     pub fn under(root: PathBuf) -> Self {
         Self { root }
+    }
+
+    /// The root.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Makes a leaf for an instance of a tool, with what controllers there are.
@@ -137,10 +148,12 @@ impl Leaf {
         self.write("cgroup.kill", "1")
     }
 
-    fn write(&self, file: &str, text: &str) -> Result<(), LeafError> {
+    pub(super) fn write(&self, file: &str, text: &str) -> Result<(), LeafError> {
         let path = self.path.join(file);
-        // Not `fs::write`: what is not there is not to be made.
-        let mut file = File::options().write(true).open(&path).map_err(failed("open", &path))?;
+        // Not `fs::write`: what is not there is not to be made. Since Linux 6.16, without waiting for reclaim.
+        let mut options = File::options();
+        options.write(true).truncate(true).custom_flags(O_NONBLOCK);
+        let mut file = options.open(&path).map_err(failed("open", &path))?;
         file.write_all(text.as_bytes()).map_err(failed("write", &path))
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, prlimit},
 };
 
 use crate::model::{PROC_TICK_NS, ProcessId};
@@ -114,6 +114,41 @@ impl Held {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What a tool's processes are raised to, of 1000, among those that the kernel may kill when the host is out of memory.
+const OOM_SCORE: i32 = 300;
+
+/// Has the kernel kill this process, and those that it forks, before the host's own when memory is out. One that is
+/// preferred more already stays so.
+pub fn raise_oom_score(pid: u32) {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    let now = fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| text.trim().parse::<i32>().ok());
+    if now.is_some_and(|now| now < OOM_SCORE) {
+        // One that has gone needs none.
+        let _ = fs::write(&path, OOM_SCORE.to_string());
+    }
+}
+
+/// Limits the private memory that a process, and what it forks, may have: its soft limit, up to its hard one where none is
+/// given.
+pub fn limit_data(pid: u32, bytes: Option<u64>) -> io::Result<()> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits"))?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max data size"));
+    // What is no number is unlimited.
+    let hard: Option<u64> = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    let within = |bytes: u64| hard.map_or(bytes, |hard| bytes.min(hard));
+    let new = Rlimit {
+        current: bytes.map(within).or(hard),
+        maximum: hard,
+    };
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(());
+    };
+    prlimit(Some(pid), Resource::Data, new)?;
+    Ok(())
 }
 
 /// Blocks until all of these have ended, no longer than that; returns those that have not.

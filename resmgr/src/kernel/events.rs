@@ -6,8 +6,8 @@ use resmgr_common::{CrossingRecord, EventKind, EventRecord, ImageRecord, Process
 
 use super::{tools::ToolMaps, wire};
 use crate::model::{
-    Comm, Crossing, Drained, EventCounts, ImageEvent, KernelEvent, ProcessEvent, ProcessEventKind, ProcessId, Resource,
-    ResourceStatus, ToolSlot,
+    Comm, Crossing, Drained, EventCounts, ExitStatus, ImageEvent, KernelEvent, ProcessEvent, ProcessEventKind,
+    ProcessId, Resource, ResourceStatus, ToolSlot,
 };
 
 /// Takes at most `budget` records out of the ring.
@@ -74,6 +74,7 @@ fn process(kind: ProcessEventKind, record: &EventRecord, page_bytes: u64) -> Pro
         at_ns: record.at_ns,
         tool: tool(&record.counters),
         peak_rss_bytes: record.counters.peak_rss_pages * page_bytes,
+        exit: ExitStatus(record.exit_status),
         counts: counts(&record.counters),
     }
 }

@@ -7,8 +7,10 @@ use crate::{
 };
 
 impl<S: Source> EnhancedResourceManager<S> {
-    /// Raises the limits that tools have come near to since the last time, by what the kernel has told of them.
-    pub fn raise(&mut self, clock: &impl Clock) -> Result<(), SourceError> {
+    /// Raises the limits that tools have come near to since the last time, by what the kernel has told of them; returns
+    /// whether any has.
+    pub fn raise(&mut self, clock: &impl Clock) -> Result<bool, SourceError> {
+        let any = !self.crossed.is_empty();
         for slot in std::mem::take(&mut self.crossed) {
             let sums = self.source.tool_sums(slot)?;
             if let Some(tool) = self.tracker.tool_mut(slot) {
@@ -16,7 +18,7 @@ impl<S: Source> EnhancedResourceManager<S> {
             }
             self.adapt_tool(slot, false, clock)?;
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Raises and lowers limits by what the last refresh has found.

@@ -19,6 +19,8 @@ pub enum Reason {
     Asked,
     /// The tool's first process has ended, or whoever started the tool.
     Left,
+    /// The use stayed at the maximum, or beyond, for the grace.
+    Held,
 }
 
 /// What a decision goes by, in the resource's unit.
@@ -51,6 +53,12 @@ pub struct Decision {
 pub enum Step {
     /// The limit in force is another.
     Limit,
+    /// Memory, beyond which the tool is slowed and reclaimed from (`memory.high`), in bytes.
+    SoftLine,
+    /// Memory, beyond which the kernel kills (`memory.max`), in bytes.
+    HardLine,
+    /// CPU time that it may use (`cpu.max`), in percent of one core.
+    Quota,
     /// Its processes were asked to end, and killed where they did not.
     CleanUp,
 }
@@ -59,9 +67,28 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Limit => "limit",
+            Self::SoftLine => "soft line",
+            Self::HardLine => "hard line",
+            Self::Quota => "quota",
             Self::CleanUp => "clean-up",
         })
     }
+}
+
+/// Why a tool has ended, by how its first process did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndCause {
+    /// It exited.
+    Exit,
+    /// It crashed.
+    Crash,
+    /// The kernel killed it for want of memory.
+    OutOfMemory,
+    /// It was ended by resmgr.
+    Resmgr,
+    /// Somebody else's signal ended it.
+    Signal,
 }
 
 /// What was done to a tool, why, and by what evidence.

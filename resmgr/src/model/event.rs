@@ -24,6 +24,22 @@ pub enum ProcessEventKind {
     Exit,
 }
 
+/// How a process ended, as wait(2) tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExitStatus(pub u32);
+
+impl ExitStatus {
+    /// The code that it exited with; `None` where a signal ended it.
+    pub fn code(self) -> Option<u32> {
+        (self.0 & 0x7f == 0).then_some(self.0 >> 8 & 0xff)
+    }
+
+    /// The signal that ended it; `None` where it exited.
+    pub fn signal(self) -> Option<u32> {
+        Some(self.0 & 0x7f).filter(|&signal| signal != 0)
+    }
+}
+
 /// A birth, a change of image or a death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessEvent {
@@ -45,6 +61,8 @@ pub struct ProcessEvent {
     pub tool: Option<ToolSlot>,
     /// Highest resident memory in bytes, known at its end.
     pub peak_rss_bytes: u64,
+    /// How it ended, known at its end.
+    pub exit: ExitStatus,
     /// What events had counted for it.
     pub counts: EventCounts,
 }

@@ -14,8 +14,8 @@ mod time;
 mod tool;
 mod usage;
 
-pub use action::{Action, Decision, Evidence, Reason, Step};
-pub use event::{KernelEvent, ProcessEvent, ProcessEventKind};
+pub use action::{Action, Decision, EndCause, Evidence, Reason, Step};
+pub use event::{ExitStatus, KernelEvent, ProcessEvent, ProcessEventKind};
 pub use files::{Connection, FileKind, FileSample, Protocol, SocketState};
 pub use host::{Drift, EndedTotals, HostTotals};
 pub use limits::{

@@ -15,8 +15,8 @@ pub use cleanup::{CgroupLeft, CleanUpParams, CleanUpReport, CleanUpStatus, LeftS
 pub use client::{Client, ClientError};
 pub use frame::{FrameError, Lines, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 pub use status::{
-    AgentStatus, CrossingStatus, DescriptorStatus, OwnerStatus, PeakStatus, ProcessSelection, ProcessStatus, SortKey,
-    StatusParams, StatusReport, ToolEvents, ToolStatus, ToolSums, ZombieStatus,
+    AgentStatus, CrossingStatus, DescriptorStatus, ExitReport, OwnerStatus, PeakStatus, ProcessSelection,
+    ProcessStatus, SortKey, StatusParams, StatusReport, ToolEvents, ToolStatus, ToolSums, ZombieStatus,
 };
 pub use tools::{AttachParams, AttachTarget, LimitsSet, RegisterParams, Registered, SetLimitsParams, ToolLimitsStatus};
 

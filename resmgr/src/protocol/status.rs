@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Action, Connection, Drift, EndedTotals, Enforcement, EventCounts, FileKind, HostTotals, Losses, MapUse, Memory,
-    MissingHook, OperationKind, ProgramCost, Resource, ResourcePattern, ResourceStatus, ResourceUsage, ToolLimits,
-    ToolName, ToolOrigin,
+    Action, Connection, Drift, EndCause, EndedTotals, Enforcement, EventCounts, FileKind, HostTotals, Losses, MapUse,
+    Memory, MissingHook, OperationKind, ProgramCost, Resource, ResourcePattern, ResourceStatus, ResourceUsage,
+    ToolLimits, ToolName, ToolOrigin,
 };
 
 /// Which processes a report lists.
@@ -207,10 +207,25 @@ pub struct ToolStatus {
     pub crossings: Vec<CrossingStatus>,
     /// Lines that it ever went past.
     pub crossings_total: u64,
+    /// How its first process ended.
+    pub root_exit: Option<ExitReport>,
+    /// How often the kernel has killed in its cgroup for want of memory.
+    pub oom_kills: u64,
     /// What was done to it, the oldest first.
     pub actions: Vec<Action>,
     /// What was ever done to it.
     pub actions_total: u64,
+}
+
+/// How a tool's first process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitReport {
+    /// Why.
+    pub cause: EndCause,
+    /// The code that it exited with; `None` where a signal ended it.
+    pub code: Option<u32>,
+    /// The signal that ended it; `None` where it exited.
+    pub signal: Option<u32>,
 }
 
 /// Who started a tool.

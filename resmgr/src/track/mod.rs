@@ -170,21 +170,12 @@ impl ResourceTracker {
                     if known.is_some() {
                         self.processes.remove(&event.id.pid);
                     }
-                    self.apply_latecomer(event, event.tool.or(seen));
+                    let whose = self.belonging.ended(event.id, event.tool.or(seen));
+                    if let Some(tool) = whose.and_then(|slot| self.tools.get_mut(&slot)) {
+                        tool.left(event);
+                    }
                 }
             }
-        }
-    }
-
-    /// A process that ended before the programs knew whose it was is counted for its tool here: those that they have counted
-    /// they name the tool of.
-    fn apply_latecomer(&mut self, event: &ProcessEvent, seen: Option<ToolSlot>) {
-        if let Some(slot) = self.belonging.ended(event.id, seen)
-            && event.tool.is_none()
-            && let Some(tool) = self.tools.get_mut(&slot)
-        {
-            tool.latecomers.processes += 1;
-            tool.latecomers.cpu_ns += event.counts.cpu_time_ns;
         }
     }
 

@@ -3,7 +3,7 @@
 use chrono::DateTime;
 
 use super::*;
-use crate::model::{Comm, Enforcement, OperationKind, SocketId, ToolIdentity, ToolLimits, ToolOrigin};
+use crate::model::{Comm, Enforcement, ExitStatus, OperationKind, SocketId, ToolIdentity, ToolLimits, ToolOrigin};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp {
@@ -44,6 +44,7 @@ fn event(kind: ProcessEventKind, pid: u32, start_ns: u64, cpu_ns: u64) -> Proces
         at_ns: 0,
         tool: None,
         peak_rss_bytes: 0,
+        exit: ExitStatus::default(),
         counts: EventCounts {
             cpu_time_ns: cpu_ns,
             ..EventCounts::default()
@@ -323,7 +324,7 @@ fn what_ended_before_the_programs_knew_it_is_counted_though_a_sweep_saw_it_first
         if sweeps == 2 {
             tracker.apply_sweep(sweep(vec![parent()]), at(11));
         }
-        tracker.apply_events(&[fork.clone(), event(ProcessEventKind::Exit, 8, 2, 5)], at(12));
+        tracker.apply_events(&[fork, event(ProcessEventKind::Exit, 8, 2, 5)], at(12));
         let latecomers = tracker.tool(tool).unwrap().latecomers;
         assert_eq!((latecomers.processes, latecomers.cpu_ns), (1, 5), "after {sweeps}");
     }

@@ -4,14 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::TrackedProcess;
 use crate::model::{
-    Action, Crossing, Memory, OperationKind, ProcessId, Resource, ResourceStatus, SocketId, TableId, ToolAdjustment,
-    ToolIdentity, ToolLimits, ToolSums,
+    Action, Crossing, EndCause, ExitStatus, Memory, OperationKind, ProcessEvent, ProcessId, Resource, ResourceStatus,
+    SocketId, Step, TableId, ToolAdjustment, ToolIdentity, ToolLimits, ToolSums,
 };
 
 /// Crossings that are remembered of a tool.
 const CROSSINGS_KEPT: usize = 32;
 /// Actions that are remembered of a tool.
 const ACTIONS_KEPT: usize = 64;
+
+/// The signal that the kernel kills with when memory is out.
+const SIGKILL: u32 = 9;
+/// Signals by which a program ends for its own mistakes: ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS.
+const CRASHES: [u32; 7] = [4, 5, 6, 7, 8, 11, 31];
 
 /// What a tool's processes use together, by the last refresh.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -124,6 +129,10 @@ pub struct TrackedTool {
     pub actions_total: u64,
     /// The identities of its leaf and of the cgroups below it; empty where it has none.
     pub leaf: BTreeSet<u64>,
+    /// How its first process ended; `None` where it has not, or was not seen to.
+    pub root_exit: Option<ExitStatus>,
+    /// How often the kernel has killed in its leaf for want of memory.
+    pub oom_kills: u64,
     /// When it ended, in nanoseconds of `CLOCK_MONOTONIC`.
     pub ended_at_ns: Option<u64>,
     /// By how many connections the programs' sum was off at the last refresh.
@@ -151,6 +160,8 @@ impl TrackedTool {
             actions: VecDeque::new(),
             actions_total: 0,
             leaf: BTreeSet::new(),
+            root_exit: None,
+            oom_kills: 0,
             ended_at_ns: None,
             connections_off: 0,
             adjustment: ToolAdjustment::default(),
@@ -229,6 +240,31 @@ impl TrackedTool {
             self.crossings.pop_front();
         }
         self.crossings.push_back(crossing);
+    }
+
+    /// Why it ended, or its first process has; `None` where neither is known to have.
+    pub fn end_cause(&self) -> Option<EndCause> {
+        let was_ended = self.actions.iter().any(|action| action.step == Step::CleanUp);
+        let exit = self.root_exit?;
+        Some(match exit.signal() {
+            Some(_) if was_ended => EndCause::Resmgr,
+            Some(SIGKILL) if self.oom_kills > 0 => EndCause::OutOfMemory,
+            Some(signal) if CRASHES.contains(&signal) => EndCause::Crash,
+            Some(_) => EndCause::Signal,
+            None => EndCause::Exit,
+        })
+    }
+
+    /// Takes in the end of one of its processes. Those that ended before the programs knew whose they were are counted
+    /// here: of those that they have counted they name the tool.
+    pub(super) fn left(&mut self, event: &ProcessEvent) {
+        if event.tool.is_none() {
+            self.latecomers.processes += 1;
+            self.latecomers.cpu_ns += event.counts.cpu_time_ns;
+        }
+        if self.identity.root.is_some_and(|root| root.is_same_by_tick(event.id)) {
+            self.root_exit = Some(event.exit);
+        }
     }
 
     /// Takes in what was done to it.

@@ -7,7 +7,10 @@ use crate::{
     enforce,
     manager::EnhancedResourceManager,
     model::{Resource, ResourceUsage, Source, SourceError, Timestamp, ToolName},
-    protocol::{CrossingStatus, OwnerStatus, PeakStatus, StatusParams, ToolEvents, ToolStatus, ToolSums, ZombieStatus},
+    protocol::{
+        CrossingStatus, ExitReport, OwnerStatus, PeakStatus, StatusParams, ToolEvents, ToolStatus, ToolSums,
+        ZombieStatus,
+    },
     track::{ResourceTracker, TrackedTool},
 };
 
@@ -143,6 +146,12 @@ fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker,
             })
             .collect(),
         crossings_total: tool.crossings_total,
+        root_exit: tool.root_exit.zip(tool.end_cause()).map(|(exit, cause)| ExitReport {
+            cause,
+            code: exit.code(),
+            signal: exit.signal(),
+        }),
+        oom_kills: tool.oom_kills,
         actions: tool.actions.iter().copied().collect(),
         actions_total: tool.actions_total,
     }

@@ -3,6 +3,7 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
+use rustix::process::Signal;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -12,10 +13,11 @@ use tokio::{
 use super::{Tools, is_theirs};
 use crate::{
     agent::{report, server::Caller},
-    enforce::{self, CleanUp, Leaf, Member, Whose},
+    enforce::{self, CleanUp, Holding, Leaf, Member, Whose},
     manager::EnhancedResourceManager,
     model::{
-        Action, Clock, Evidence, Orphans, ProcessId, Reason, Source, SourceError, Step, ToolName, ToolOrigin, ToolSlot,
+        Action, Clock, Evidence, Orphans, ProcessId, Reason, Resource, Source, SourceError, Step, ToolName, ToolOrigin,
+        ToolSlot,
     },
     protocol::{
         CgroupLeft, CleanUpParams, CleanUpReport, CleanUpStatus, LeftStatus, Refusal, RefusalCode, ZombieStatus,
@@ -26,20 +28,22 @@ use crate::{
 /// One instance of a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::agent) struct Which {
-    slot: ToolSlot,
-    instance: u64,
+    pub(super) slot: ToolSlot,
+    pub(super) instance: u64,
 }
 
-/// What the end of a tool asks the loop.
+/// What tasks of tools ask the loop, and tell it.
 pub(in crate::agent) enum Asked {
     /// Its processes, as they are now.
     Members(Which, oneshot::Sender<Vec<Member>>),
     /// It is over, as far as that can be had; who waits for a parent is the answer.
     Over(Which, oneshot::Sender<Vec<ZombieStatus>>),
+    /// It is held by this now; and each of its processes by that many bytes of private memory.
+    Held(Which, Holding, Option<u64>),
 }
 
 /// An end that is to be.
-struct Ending {
+pub(super) struct Ending {
     which: Which,
     name: ToolName,
     cgroup: Option<PathBuf>,
@@ -82,6 +86,20 @@ impl Ending {
                 .map(|(path, why)| CgroupLeft { path, why }),
             took_ms: began.elapsed().as_secs_f64() * 1000.0,
         }
+    }
+}
+
+impl Ending {
+    /// Ends it without anybody waiting; what came of it is in the log.
+    pub(super) fn start(self) {
+        tokio::spawn(async {
+            let status = self.run().await;
+            let (tool, instance) = (&status.tool, status.instance);
+            tracing::info!(%tool, instance, ended = status.ended, killed = status.killed, "ended");
+            for left in &status.left {
+                tracing::warn!(%tool, instance, pid = left.pid, "not ended: {}", left.why);
+            }
+        });
     }
 }
 
@@ -147,7 +165,7 @@ impl Tools {
             .tools()
             .filter(|tool| tool.identity.name == *name && is_meant(tool.identity.instance))
             .filter(|tool| is_theirs(caller, tool.identity.uid, tool.identity.uid))
-            .map(|tool| self.ending(tool, whose, grace))
+            .map(|tool| self.ending(tool, whose, grace, Signal::TERM))
             .collect();
         if endings.is_empty() {
             let which = params
@@ -157,12 +175,13 @@ impl Tools {
             return Err(Refusal::new(RefusalCode::NotFound, message));
         }
         for ending in &endings {
-            acted(manager, ending.which, Reason::Asked, clock);
+            acted(manager, ending.which, None, Reason::Asked, Evidence::default(), clock);
         }
         Ok(Endings(endings))
     }
 
-    fn ending(&self, tool: &TrackedTool, whose: Whose, grace: Option<Duration>) -> Ending {
+    /// The end of a tool, which begins with a signal.
+    pub(super) fn ending(&self, tool: &TrackedTool, whose: Whose, grace: Option<Duration>, first: Signal) -> Ending {
         let identity = &tool.identity;
         // Another's cgroup is only read.
         let cgroup = identity.cgroup.clone().filter(|_| identity.origin == ToolOrigin::Exec);
@@ -176,6 +195,7 @@ impl Tools {
                 leaf: cgroup.clone().map(Leaf::at),
                 grace: grace.unwrap_or(Duration::from_millis(identity.enforcement.grace_ms)),
                 whose,
+                first,
             },
             cgroup,
             ask: self.ask.clone(),
@@ -195,6 +215,7 @@ impl Tools {
                 // Who asked may have gone.
                 let _ = answer.send(members(manager, which));
             }
+            Asked::Held(which, holding, data_bytes) => self.took_hold(manager, which, &holding, data_bytes, clock),
             Asked::Over(which, answer) => {
                 let zombies = instance(manager, which).map(|tool| report::zombies(tool, manager.tracker()));
                 self.over(manager, which, clock)?;
@@ -251,37 +272,35 @@ impl Tools {
                     0 => Whose::Everybodys,
                     uid => Whose::Users(uid),
                 };
-                reaped.push(self.ending(tool, whose, None));
+                reaped.push(self.ending(tool, whose, None, Signal::TERM));
             }
         }
         for ending in reaped {
-            acted(manager, ending.which, Reason::Left, clock);
-            tokio::spawn(reap(ending));
+            acted(manager, ending.which, None, Reason::Left, Evidence::default(), clock);
+            ending.start();
         }
     }
 }
 
 /// Remembers that a tool is ended, and why.
-fn acted<S: Source>(manager: &mut EnhancedResourceManager<S>, which: Which, reason: Reason, clock: &impl Clock) {
+pub(super) fn acted<S: Source>(
+    manager: &mut EnhancedResourceManager<S>,
+    which: Which,
+    resource: Option<Resource>,
+    reason: Reason,
+    evidence: Evidence,
+    clock: &impl Clock,
+) {
     if let Some(tool) = manager.tool_mut(which.slot) {
         tool.acted(Action {
             at: clock.now().wall,
             step: Step::CleanUp,
-            resource: None,
+            resource,
             from: None,
             to: None,
             reason,
-            evidence: Evidence::default(),
+            evidence,
         });
-    }
-}
-
-async fn reap(ending: Ending) {
-    let status = ending.run().await;
-    let tool = &status.tool;
-    tracing::info!(%tool, instance = status.instance, ended = status.ended, killed = status.killed, "reaped");
-    for left in &status.left {
-        tracing::warn!(%tool, instance = status.instance, pid = left.pid, "not reaped: {}", left.why);
     }
 }
 

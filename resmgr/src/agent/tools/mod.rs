@@ -3,11 +3,15 @@
 mod attach;
 mod cleanup;
 mod containers;
+mod holding;
 mod limits;
 mod rules;
 mod sharing;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use tokio::sync::mpsc;
 
@@ -21,6 +25,7 @@ use crate::{
 };
 
 pub(super) use cleanup::Asked;
+pub(super) use holding::Entry;
 
 /// A caller that has registered and is yet to execute its program.
 #[derive(Clone, Copy, Debug)]
@@ -61,18 +66,19 @@ pub(super) struct Tools {
     sharing: sharing::Sharing,
     /// Where the ends of tools ask the loop.
     ask: mpsc::Sender<Asked>,
+    holds: holding::Holds,
     /// Instances that have been left by those that they belong to, and what was done about it.
     left: BTreeMap<u64, Orphans>,
 }
 
+/// Where leaves are made; nowhere where cgroup v2 is not mounted.
+pub(super) fn leaves(cgroup2: Option<&Path>, cgroup_root: Option<PathBuf>) -> Option<Leaves> {
+    let cgroup2 = cgroup2?;
+    Some(Leaves::under(cgroup_root.unwrap_or_else(|| cgroup2.join("resmgr"))))
+}
+
 /// What ends of tools may ask before the loop gets to it.
 const ASKED: usize = 64;
-
-/// The rest of a registration: the caller's way into its leaf, on which the kernel makes us wait.
-pub(super) struct Entry {
-    pub(super) leaf: Leaf,
-    pub(super) pid: u32,
-}
 
 impl From<ToolError> for Refusal {
     fn from(error: ToolError) -> Self {
@@ -97,12 +103,12 @@ impl Tools {
         rules: Vec<Rule>,
         policy: LimitPolicy,
     ) -> (Self, mpsc::Receiver<Asked>) {
-        let root = cgroup_root.or_else(|| Some(cgroup2.as_ref()?.join("resmgr")));
         let (ask, asked) = mpsc::channel(ASKED);
         let tools = Self {
-            leaves: root.filter(|_| cgroup2.is_some()).map(Leaves::under),
+            leaves: leaves(cgroup2.as_deref(), cgroup_root),
             cgroup2,
             rules,
+            holds: holding::Holds::new(policy.memory_ceiling()),
             policy,
             refused_by_rule: 0,
             pending: Vec::new(),
@@ -133,6 +139,7 @@ impl Tools {
             });
         }
         for tool in manager.tracker().tools() {
+            self.holds.adopt(tool);
             if let (ToolOrigin::Cgroup, Some(path)) = (tool.identity.origin, &tool.identity.cgroup) {
                 self.followed.push(Followed {
                     slot: tool.identity.slot,
@@ -202,15 +209,29 @@ impl Tools {
                 uid: caller.uid,
             });
         }
+        let cgroup = leaf.as_ref().map(|leaf| leaf.path().to_owned());
+        let pid = process.id.pid;
+        let entry = leaf.and_then(|leaf| {
+            let tool = manager.tracker().tool(slot)?;
+            warnings.extend(Self::lacks(tool, &leaf));
+            let (hold, data_bytes) = self.first_hold(tool, &leaf, clock.now());
+            Some(Entry {
+                leaf,
+                pid,
+                hold,
+                data_bytes,
+                which: cleanup::Which { slot, instance },
+                tell: self.ask.clone(),
+            })
+        });
         let registered = Registered {
             tool: params.tool.clone(),
             instance,
-            cgroup: leaf.as_ref().map(|leaf| leaf.path().to_owned()),
+            cgroup,
             processes: 0,
             warnings,
         };
-        let pid = process.id.pid;
-        Ok((registered, leaf.map(|leaf| Entry { leaf, pid })))
+        Ok((registered, entry))
     }
 
     /// A leaf for a tool; where there can be none, why.
@@ -269,8 +290,10 @@ impl Tools {
         for (slot, path) in tools {
             let Some(path) = path else { continue };
             let ids = enforce::descendants(&path);
-            let charged = Leaf::at(path).working_set_bytes();
+            let leaf = Leaf::at(path);
+            let (charged, oom_kills) = (leaf.working_set_bytes(), leaf.oom_kills());
             if let Some(tool) = manager.tool_mut(slot) {
+                tool.oom_kills = oom_kills;
                 tool.leaf = ids;
                 // What has left the leaf is charged elsewhere, and so is a container.
                 let whole = tool.usage.escaped.is_empty() && !self.followed.iter().any(|f| f.slot == slot);
@@ -310,8 +333,15 @@ impl Tools {
     ) -> Result<(), SourceError> {
         self.followed.retain(|followed| followed.slot != slot);
         self.container_files.retain(|file| file.slot != slot);
+        if let Some(tool) = manager.tool_mut(slot)
+            && let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup.clone())
+        {
+            // The leaf goes with the tool, and with it what the kernel tells of it.
+            tool.oom_kills = tool.oom_kills.max(Leaf::at(path).oom_kills());
+        }
         if let Some(tool) = manager.end_tool(slot, clock)? {
             tracing::debug!(tool = %tool.identity.name, instance = tool.identity.instance, "ended");
+            self.holds.forget(tool.identity.instance);
             if let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup) {
                 // What is still in it is no member of the tool, and is left alone.
                 if let Err(error) = Leaf::at(path).remove() {
@@ -322,12 +352,12 @@ impl Tools {
         Ok(())
     }
 
-    /// Removes the leaves that nothing is in.
-    pub(super) fn remove_leaves<S: Source>(&self, manager: &EnhancedResourceManager<S>) {
+    /// Lets go of all that tools are held by, and removes the leaves that nothing is in.
+    pub(super) fn let_go<S: Source>(&self, manager: &EnhancedResourceManager<S>) {
         for tool in manager.tracker().tools() {
             if let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup.clone()) {
                 // One that something is in stays, with what is in it.
-                let _ = Leaf::at(path).remove();
+                let _ = Leaf::at(path).release();
             }
         }
         if let Some(leaves) = &self.leaves {

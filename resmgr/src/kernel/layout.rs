@@ -67,9 +67,7 @@ pub(super) fn find(types: &Types<'_>, facts: &HostFacts) -> Result<Layout, Layou
     let cgroups = cgroups(types, &task)?;
     let rss = rss(types, &mm)?;
     let registers = registers(types)?;
-    if sock.offset("__sk_common.skc_state")? != sock.offset("__sk_common.skc_family")? + 2 {
-        return Err(LayoutError::Apart("skc_family and skc_state"));
-    }
+    are_neighbours(&sock)?;
     Ok(Layout {
         task_pid: task.offset("pid")?,
         task_tgid: task.offset("tgid")?,
@@ -151,6 +149,19 @@ pub(super) fn find(types: &Types<'_>, facts: &HostFacts) -> Result<Layout, Layou
         page_shift: facts.page_bytes.trailing_zeros(),
         cpus: facts.cpus,
     })
+}
+
+/// The programs read a socket's family and state together.
+fn are_neighbours(sock: &Struct<'_, '_>) -> Result<(), LayoutError> {
+    let (family, state) = (
+        sock.offset("__sk_common.skc_family")?,
+        sock.offset("__sk_common.skc_state")?,
+    );
+    if state == family + 2 {
+        Ok(())
+    } else {
+        Err(LayoutError::Apart("skc_family and skc_state"))
+    }
 }
 
 /// The way from a task to the identity of its cgroup; zeros where the kernel has no control groups.

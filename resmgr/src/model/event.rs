@@ -31,7 +31,7 @@ pub struct ExitStatus(pub u32);
 impl ExitStatus {
     /// The code that it exited with; `None` where a signal ended it.
     pub fn code(self) -> Option<u32> {
-        (self.0 & 0x7f == 0).then_some(self.0 >> 8 & 0xff)
+        self.signal().is_none().then_some(self.0 >> 8 & 0xff)
     }
 
     /// The signal that ended it; `None` where it exited.

@@ -2,6 +2,7 @@
 
 mod belonging;
 mod drift;
+mod summing;
 mod tools;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -295,7 +296,7 @@ impl ResourceTracker {
         if self.tools.is_empty() {
             return;
         }
-        let mut sums: HashMap<ToolSlot, tools::Summing> = HashMap::new();
+        let mut sums: HashMap<ToolSlot, summing::Summing> = HashMap::new();
         for process in self.processes.values() {
             if let Some(slot) = process.sample.tool {
                 sums.entry(slot).or_default().add(process);

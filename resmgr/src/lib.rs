@@ -6,6 +6,7 @@
 
 pub mod adapt;
 pub mod agent;
+pub mod alert;
 pub mod audit;
 pub mod cli;
 pub mod config;

@@ -104,6 +104,7 @@ fn every_flag_is_documented() {
         "limits show",
         "limits set",
         "explain",
+        "alerts",
         "cleanup",
         "audit",
         "doctor",

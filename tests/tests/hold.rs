@@ -85,7 +85,8 @@ fn memory_beyond_the_maximum_is_never_had_and_warnings_come_first() {
         assert!(told.contains(&level.to_owned()), "{level} in {told:?}: {ended}");
     }
     let peak = number(&ended["peak"]["memory_bytes"]);
-    assert!(peak <= 65 * MIB, "{} MiB", peak >> 20);
+    // What events count of pages that were charged before it was the tool's, too.
+    assert!(peak <= 68 * MIB, "{} MiB", peak >> 20);
     // Told apart: by the kernel for want of memory, or by its own mistake, to go on where there is none.
     let exit = &ended["root_exit"];
     if has(&agent, "memory") {

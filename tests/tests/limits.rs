@@ -84,7 +84,9 @@ fn limits_that_are_set_hold_at_once_and_over_a_restart() {
     assert_eq!(set.code, Some(0), "{}", set.stderr);
     let set: Value = serde_json::from_str(&set.stdout).unwrap();
     assert_eq!(limit(&set["tools"][0], "fds"), expected(40, 40, 50, "set", "set"));
-    let action = tool(&agent, "growing")["actions"][0].take();
+    let shown = tool(&agent, "growing");
+    let actions = shown["actions"].as_array().unwrap();
+    let action = actions.iter().find(|action| action["resource"] == "fds").unwrap();
     assert_eq!((number(&action["from"]), number(&action["to"])), (10, 40), "{action}");
     assert_eq!(action["reason"], "asked");
     until("the line is left", || (level(&agent) == "normal").then_some(()));
@@ -118,7 +120,8 @@ fn a_limit_that_use_comes_near_is_raised_at_once_and_explained() {
     workload.order("open 150");
     until("the limit is its maximum", || (current() == 200).then_some(()));
     let shown = agent.status(&["growing"])["tools"][0].take();
-    let action = &shown["actions"][0];
+    let actions = shown["actions"].as_array().unwrap();
+    let action = actions.iter().find(|action| action["resource"] == "fds").unwrap();
     assert_eq!((&action["step"], &action["resource"]), (&"limit".into(), &"fds".into()));
     assert_eq!((number(&action["from"]), number(&action["to"])), (50, 63));
     assert_eq!(action["reason"], "near");

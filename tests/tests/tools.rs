@@ -47,6 +47,25 @@ fn pids(agent: &Agent, name: &str) -> BTreeSet<u64> {
 }
 
 #[test]
+fn a_tool_goes_on_when_its_first_process_ends_before_anybody_looked() {
+    let agent = Agent::start(&["--sweep-interval", "500ms"]);
+    for round in 0..5 {
+        let name = format!("brief-{round}");
+        assert!(script(&agent, &name, "sleep 60 & exit 0").wait().success());
+        // Three ticks, and nobody asks for a sweep.
+        std::thread::sleep(Duration::from_millis(1500));
+        let tool = agent.status(&[&name])["tools"][0].take();
+        assert_eq!(
+            (&tool["ended_s"], number(&tool["process_count"])),
+            (&Value::Null, 1),
+            "{tool}"
+        );
+        let output = run(&mut agent.client(&["cleanup", &name]));
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+    }
+}
+
+#[test]
 fn exec_is_the_command_itself() {
     let agent = Agent::start(&[]);
     let child = exec(&agent, "echo", &["sh", "-c", "echo $$; cat; exit 7"])

@@ -1,5 +1,6 @@
 //! The agent: the one task that owns the state and the clock, and the socket through which it is asked.
 
+mod alerting;
 mod clock;
 mod error;
 mod instance;
@@ -46,6 +47,8 @@ pub struct AgentOptions {
     pub rules: Vec<Rule>,
     /// Which limits tools get.
     pub limits: LimitPolicy,
+    /// What a shell runs for each alert.
+    pub alert_command: Option<String>,
     /// Time between sweeps.
     pub sweep_interval: Duration,
     /// Processes that can have event counters at a time.

@@ -11,6 +11,7 @@ use tokio::{
 
 use super::{
     AgentError, AgentOptions, SystemClock,
+    alerting::Alerting,
     instance::{self, Instance},
     report,
     server::{self, Question},
@@ -130,6 +131,7 @@ impl Signals {
 struct Agent {
     manager: EnhancedResourceManager<Kernel>,
     tools: Tools,
+    alerting: Alerting,
     options: AgentOptions,
     clock: SystemClock,
     started: Timestamp,
@@ -167,6 +169,7 @@ impl Agent {
         Ok(Self {
             manager: EnhancedResourceManager::new(kernel, !options.no_sweep),
             tools,
+            alerting: Alerting::new(options.alert_command.clone()),
             options,
             clock: SystemClock,
             started,
@@ -263,7 +266,10 @@ impl Agent {
         if decided {
             self.manager.take_in(&self.clock)?;
         }
-        if self.manager.raise(&self.clock)? {
+        let crossings = self.manager.take_crossings();
+        if !crossings.is_empty() {
+            self.alerting.crossed(&self.manager, &crossings, &self.clock);
+            self.manager.raise(&crossings, &self.clock)?;
             self.hold();
         }
         Ok(())
@@ -275,10 +281,14 @@ impl Agent {
             .tools
             .tick(&mut self.manager, &self.clock)
             .and_then(|()| self.manager.refresh(&self.clock))
-            .and_then(|()| self.manager.adapt(&self.clock));
+            .and_then(|()| {
+                self.alerting.swept(&self.manager, &self.clock);
+                self.manager.adapt(&self.clock)
+            });
         match swept {
             Ok(()) => {
-                self.tools.look_for_orphans(&mut self.manager, &self.clock);
+                self.tools
+                    .look_for_orphans(&mut self.manager, &mut self.alerting, &self.clock);
                 self.hold();
             }
             Err(error) => {
@@ -321,6 +331,10 @@ impl Agent {
                 .tools
                 .set_limits(&mut self.manager, &params, caller, &self.clock)
                 .and_then(to_line),
+            Method::Alerts(params) => {
+                self.alerting.ask(params, caller, answer);
+                return;
+            }
             Method::CleanUp(params) => match self.tools.clean_up(&mut self.manager, &params, caller, &self.clock) {
                 Ok(endings) => {
                     tokio::spawn(async move {
@@ -350,7 +364,7 @@ impl Agent {
 }
 
 /// An answer's line.
-fn to_line(content: impl Serialize) -> Result<Vec<u8>, Refusal> {
+pub(super) fn to_line(content: impl Serialize) -> Result<Vec<u8>, Refusal> {
     serde_json::to_vec(&Response::new(Ok(content)))
         .map_err(|error| Refusal::new(RefusalCode::Internal, error.to_string()))
 }

@@ -120,6 +120,7 @@ impl Arguments {
             track_all: self.track == Track::All,
             rules: config.rules,
             limits: config.limits,
+            alert_command: config.alert_command,
             sweep_interval: config.sweep_interval,
             max_processes: config.max_processes,
             ring_bytes: config.ring_bytes,

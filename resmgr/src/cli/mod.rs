@@ -1,6 +1,7 @@
 //! The command line: a file per subcommand. Results go to standard output, everything else to standard error.
 
 mod agent;
+mod alerts;
 mod attach;
 mod audit;
 mod cleanup;
@@ -46,6 +47,8 @@ enum Command {
     Limits(limits::Arguments),
     /// Say why a tool's limits are what they are, and what was done.
     Explain(explain::Arguments),
+    /// Show what somebody should know of tools, and follow it.
+    Alerts(alerts::Arguments),
     /// End all processes of a tool.
     Cleanup(cleanup::Arguments),
     /// Compare the agent's numbers with the kernel's own files (needs root).
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Attach(arguments) => attach::run(&arguments, &socket),
         Command::Limits(arguments) => limits::run(&arguments, &socket),
         Command::Explain(arguments) => explain::run(&arguments, &socket),
+        Command::Alerts(arguments) => alerts::run(&arguments, &socket),
         Command::Cleanup(arguments) => cleanup::run(&arguments, &socket),
         Command::Audit(arguments) => audit::run(&arguments, &socket),
         Command::Agent(arguments) => agent::run(&arguments, &socket),

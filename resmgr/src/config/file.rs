@@ -20,6 +20,16 @@ pub struct FileConfig {
     pub tool: BTreeMap<String, LimitsTable>,
     /// The table `[ceiling]`: what no tool gets more than.
     pub ceiling: LimitsTable,
+    /// The table `[alert]`.
+    pub alert: AlertTable,
+}
+
+/// The table `[alert]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlertTable {
+    /// What a shell is to run for each alert.
+    pub command: Option<String>,
 }
 
 /// The table `[agent]`.

@@ -32,6 +32,8 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// Which limits tools get.
     pub limits: LimitPolicy,
+    /// What a shell runs for each alert.
+    pub alert_command: Option<String>,
 }
 
 impl Default for Config {
@@ -42,6 +44,7 @@ impl Default for Config {
             ring_bytes: 1 << 20,
             rules: Vec::new(),
             limits: LimitPolicy::default(),
+            alert_command: None,
         }
     }
 }
@@ -96,7 +99,10 @@ impl Config {
 
     /// What a file's text means, over the defaults.
     pub fn from_file(file: &FileConfig) -> Result<Self, ConfigError> {
-        let mut config = Self::default();
+        let mut config = Self {
+            alert_command: file.alert.command.clone(),
+            ..Self::default()
+        };
         if let Some(text) = &file.agent.sweep_interval {
             config.sweep_interval = sweep_interval("agent.sweep_interval", text)?;
         }

@@ -11,4 +11,4 @@ pub use cleanup::{CleanUp, CleanedUp, Kept, Member, Whose};
 pub use hold::{Controllers, Hold, Holding};
 pub use ladder::{Ending, Ladder, Seen, Verdict};
 pub use leaf::{Leaf, LeafError, Leaves, below, descendants, identity};
-pub use process::{Described, Held, describe, identify, is_alive, limit_data, raise_oom_score};
+pub use process::{Described, Held, describe, identify, is_alive, limit_data, most_descriptors, raise_oom_score};

@@ -132,6 +132,13 @@ pub fn raise_oom_score(pid: u32) {
     }
 }
 
+/// The most descriptors that a process may have itself: its soft limit.
+pub fn most_descriptors(pid: u32) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// Limits the private memory that a process, and what it forks, may have: its soft limit, up to its hard one where none is
 /// given.
 pub fn limit_data(pid: u32, bytes: Option<u64>) -> io::Result<()> {

@@ -1,24 +1,26 @@
 //! Limits in force that follow what tools use.
 
+use std::collections::BTreeSet;
+
 use super::EnhancedResourceManager;
 use crate::{
     adapt::Observed,
-    model::{Action, Clock, Resource, Source, SourceError, Step, ToolSlot},
+    model::{Action, Clock, Crossing, Resource, Source, SourceError, Step, ToolSlot},
 };
 
 impl<S: Source> EnhancedResourceManager<S> {
-    /// Raises the limits that tools have come near to since the last time, by what the kernel has told of them; returns
-    /// whether any has.
-    pub fn raise(&mut self, clock: &impl Clock) -> Result<bool, SourceError> {
-        let any = !self.crossed.is_empty();
-        for slot in std::mem::take(&mut self.crossed) {
+    /// Raises the limits that tools have come near to, by what the kernel has just told of them.
+    pub fn raise(&mut self, crossings: &[Crossing], clock: &impl Clock) -> Result<(), SourceError> {
+        let risen = crossings.iter().filter(|crossing| crossing.risen);
+        let slots: BTreeSet<ToolSlot> = risen.map(|crossing| crossing.slot).collect();
+        for slot in slots {
             let sums = self.source.tool_sums(slot)?;
             if let Some(tool) = self.tracker.tool_mut(slot) {
                 tool.sums = sums;
             }
             self.adapt_tool(slot, false, clock)?;
         }
-        Ok(any)
+        Ok(())
     }
 
     /// Raises and lowers limits by what the last refresh has found.

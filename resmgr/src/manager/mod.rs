@@ -3,13 +3,13 @@
 mod adapting;
 mod tools;
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use crate::{
     adapt::AdaptiveResourceManager,
     model::{
-        Capabilities, Clock, Drained, FileSample, ImageEvent, KernelEvent, Losses, MapUse, ProcessId, ProgramCost,
-        ResourceUsage, Source, SourceError, Timestamp, ToolSlot,
+        Capabilities, Clock, Crossing, Drained, FileSample, ImageEvent, KernelEvent, Losses, MapUse, ProcessId,
+        ProgramCost, ResourceUsage, Source, SourceError, Timestamp, ToolSlot,
     },
     track::{ResourceTracker, TrackedTool},
 };
@@ -54,8 +54,8 @@ pub struct EnhancedResourceManager<S> {
     deciding: Vec<ProcessId>,
     program_cost: ProgramCost,
     adaptive: AdaptiveResourceManager,
-    /// Tools that have gone past a line since their limits were last looked at.
-    crossed: BTreeSet<ToolSlot>,
+    /// Crossings that nobody has taken yet.
+    crossings: Vec<Crossing>,
     /// What was lost by the time that limits were last looked at.
     seen_losses: Losses,
 }
@@ -78,7 +78,7 @@ impl<S: Source> EnhancedResourceManager<S> {
             deciding: Vec::new(),
             program_cost: ProgramCost::default(),
             adaptive: AdaptiveResourceManager::default(),
-            crossed: BTreeSet::new(),
+            crossings: Vec::new(),
             seen_losses: Losses::default(),
         }
     }
@@ -151,9 +151,7 @@ impl<S: Source> EnhancedResourceManager<S> {
                 KernelEvent::Process(event) => self.tracker.apply_events(&[event], now),
                 KernelEvent::Crossing(crossing) => {
                     self.tracker.apply_crossing(crossing);
-                    if crossing.risen {
-                        self.crossed.insert(crossing.slot);
-                    }
+                    self.crossings.push(crossing);
                 }
                 KernelEvent::Image(image) => {
                     self.tracker.apply_events(&[image.event], now);
@@ -173,6 +171,11 @@ impl<S: Source> EnhancedResourceManager<S> {
     /// What processes of no tool have executed since the last time that this was asked.
     pub fn take_images(&mut self) -> Vec<ImageEvent> {
         std::mem::take(&mut self.images)
+    }
+
+    /// What tools' use has crossed since the last time that this was asked.
+    pub fn take_crossings(&mut self) -> Vec<Crossing> {
+        std::mem::take(&mut self.crossings)
     }
 
     /// What the programs cost in the last sample.

@@ -1,6 +1,7 @@
 //! Values: usage, samples, limits, status. No I/O, no clock, nothing of the kernel's own types.
 
 mod action;
+mod alert;
 mod event;
 mod files;
 mod host;
@@ -15,6 +16,7 @@ mod tool;
 mod usage;
 
 pub use action::{Action, Decision, EndCause, Evidence, Reason, Step};
+pub use alert::{Alert, AlertKind, AlertState};
 pub use event::{ExitStatus, KernelEvent, ProcessEvent, ProcessEventKind};
 pub use files::{Connection, FileKind, FileSample, Protocol, SocketState};
 pub use host::{Drift, EndedTotals, HostTotals};

@@ -17,8 +17,9 @@ use tokio::{
 };
 
 use super::{
-    AttachParams, CleanUpParams, CleanUpReport, FrameError, LimitsSet, Lines, MAX_RESPONSE_BYTES, Method, Outcome,
-    Refusal, RegisterParams, Registered, Request, Response, SetLimitsParams, StatusParams, StatusReport,
+    AlertsParams, AlertsReport, AttachParams, CleanUpParams, CleanUpReport, FrameError, LimitsSet, Lines,
+    MAX_RESPONSE_BYTES, Method, Outcome, Refusal, RegisterParams, Registered, Request, Response, SetLimitsParams,
+    StatusParams, StatusReport,
 };
 use crate::model::LONGEST_GRACE_MS;
 
@@ -111,6 +112,11 @@ impl Client {
     pub async fn clean_up(&mut self, params: CleanUpParams) -> Result<CleanUpReport, ClientError> {
         let grace = Duration::from_millis(params.grace_ms.unwrap_or(LONGEST_GRACE_MS).min(LONGEST_GRACE_MS));
         self.ask_within(ANSWER_WITHIN + grace, Method::CleanUp(params)).await
+    }
+
+    /// Asks for alerts, and acknowledges them.
+    pub async fn alerts(&mut self, params: AlertsParams) -> Result<AlertsReport, ClientError> {
+        self.ask(Method::Alerts(params)).await
     }
 
     async fn ask<T: DeserializeOwned>(&mut self, method: Method) -> Result<T, ClientError> {

@@ -3,6 +3,7 @@
 //! A request is one line, `{"v":1,"method":"status","params":{…}}`; its answer is one line, `{"v":1,"ok":{…}}` or
 //! `{"v":1,"error":{"code":"…","message":"…"}}`.
 
+mod alerts;
 mod cleanup;
 mod client;
 mod frame;
@@ -11,6 +12,7 @@ mod tools;
 
 use serde::{Deserialize, Serialize};
 
+pub use alerts::{AlertsParams, AlertsReport};
 pub use cleanup::{CgroupLeft, CleanUpParams, CleanUpReport, CleanUpStatus, LeftStatus};
 pub use client::{Client, ClientError};
 pub use frame::{FrameError, Lines, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
@@ -40,6 +42,8 @@ pub enum Method {
     SetLimits(SetLimitsParams),
     /// All processes of tools are ended.
     CleanUp(CleanUpParams),
+    /// What somebody should know.
+    Alerts(AlertsParams),
 }
 
 /// A request with its version.

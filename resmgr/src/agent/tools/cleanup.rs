@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{Tools, is_theirs};
 use crate::{
-    agent::{report, server::Caller},
+    agent::{alerting::Alerting, report, server::Caller},
     enforce::{self, CleanUp, Holding, Leaf, Member, Whose},
     manager::EnhancedResourceManager,
     model::{
@@ -125,22 +125,15 @@ fn comm(id: ProcessId) -> Option<String> {
     Some(comm.trim_end().to_owned())
 }
 
-/// Why a tool has been left by those that it belongs to; `None` where it has not.
-fn is_left<S: Source>(manager: &EnhancedResourceManager<S>, tool: &TrackedTool) -> Option<&'static str> {
-    let runs = |id: ProcessId| match manager.tracker().process(id.pid) {
-        Some(process) => process.sample.id.is_same_by_tick(id) && !process.sample.zombie,
+/// Whether a tool runs on although its first process has ended, or whoever started it.
+fn is_left<S: Source>(manager: &EnhancedResourceManager<S>, tool: &TrackedTool) -> bool {
+    let has_ended = |id: ProcessId| match manager.tracker().process(id.pid) {
+        Some(process) => !process.sample.id.is_same_by_tick(id) || process.sample.zombie,
         // Where not everything is swept, others are unknown.
-        None => enforce::is_alive(id),
+        None => !enforce::is_alive(id),
     };
-    if tool.usage.processes == 0 {
-        None
-    } else if tool.identity.root.is_some_and(|root| !runs(root)) {
-        Some("its first process has ended")
-    } else if tool.identity.owner.is_some_and(|owner| !runs(owner)) {
-        Some("whoever started it has ended")
-    } else {
-        None
-    }
+    tool.usage.processes > 0
+        && (tool.identity.root.is_some_and(has_ended) || tool.identity.owner.is_some_and(has_ended))
 }
 
 impl Tools {
@@ -243,31 +236,21 @@ impl Tools {
     pub(in crate::agent) fn look_for_orphans<S: Source>(
         &mut self,
         manager: &mut EnhancedResourceManager<S>,
+        alerting: &mut Alerting,
         clock: &impl Clock,
     ) {
-        let left: Vec<(&TrackedTool, &str)> = manager
-            .tracker()
-            .tools()
-            .filter_map(|tool| Some((tool, is_left(manager, tool)?)))
-            .collect();
-        let policy = |tool: &TrackedTool| (tool.identity.instance, tool.identity.enforcement.orphans);
-        let now = left.iter().map(|(tool, _)| policy(tool)).collect();
-        let before = std::mem::replace(&mut self.left, now);
+        let before = std::mem::take(&mut self.left);
         let mut reaped = Vec::new();
-        for (tool, why) in left {
+        for tool in manager.tracker().tools() {
             let identity = &tool.identity;
-            let (instance, orphans) = policy(tool);
-            if orphans == Orphans::Keep || before.get(&instance) == Some(&orphans) {
+            let (instance, orphans) = (identity.instance, identity.enforcement.orphans);
+            let is_left = is_left(manager, tool);
+            alerting.left(tool, is_left && orphans != Orphans::Keep, clock);
+            if !is_left {
                 continue;
             }
-            tracing::warn!(
-                tool = %identity.name,
-                instance,
-                processes = tool.usage.processes,
-                "runs on, although {why}: end it with `resmgr cleanup {}`",
-                identity.name,
-            );
-            if orphans == Orphans::Reap {
+            self.left.insert(instance, orphans);
+            if orphans == Orphans::Reap && before.get(&instance) != Some(&orphans) {
                 let whose = match identity.uid {
                     0 => Whose::Everybodys,
                     uid => Whose::Users(uid),

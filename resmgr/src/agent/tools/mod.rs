@@ -308,6 +308,11 @@ impl Tools {
         manager: &mut EnhancedResourceManager<S>,
         clock: &impl Clock,
     ) -> Result<(), SourceError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        // One that has come and gone since the last refresh did join.
+        manager.read_sums()?;
         for pending in std::mem::take(&mut self.pending) {
             let joined = manager
                 .tracker()

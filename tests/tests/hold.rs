@@ -115,7 +115,7 @@ fn memory_beyond_the_maximum_is_never_had_and_warnings_come_first() {
 #[test]
 fn a_leaf_holds_what_the_mode_says_and_lets_go_where_it_says_so() {
     let agent = Agent::start(&["--sweep-interval", "100ms"]);
-    let mut held = start(&agent, "held", &["--memory", "16M:64M"]);
+    let mut held = start(&agent, "held", &["--memory", "16M:128M"]);
     let folder = leaf(&agent, "held");
     let set = |flags: &[&str]| {
         let output = run(agent.client(&["limits", "set", "held"]).args(flags));
@@ -128,36 +128,36 @@ fn a_leaf_holds_what_the_mode_says_and_lets_go_where_it_says_so() {
             let line = limits.lines().find_map(|line| line.strip_prefix("Max data size"));
             line.unwrap().split_whitespace().next().unwrap().to_owned()
         };
-        assert_eq!(data(), (64 * MIB).to_string());
-        set(&["--memory", "16M:96M"]);
+        assert_eq!(data(), (128 * MIB).to_string());
+        set(&["--memory", "16M:196M"]);
         until("the limit is raised", || {
-            (data() == (96 * MIB).to_string()).then_some(())
+            (data() == (196 * MIB).to_string()).then_some(())
         });
         set(&["--mode", "throttle"]);
         until("the limit is taken back", || (data() == "unlimited").then_some(()));
         return;
     }
-    assert_eq!(said(&folder, "memory.max"), (64 * MIB).to_string());
+    assert_eq!(said(&folder, "memory.max"), (128 * MIB).to_string());
     assert_eq!(said(&folder, "memory.high"), "max");
     assert_eq!(said(&folder, "memory.oom.group"), "1");
     assert_eq!(said(&folder, "pids.max"), "4096");
     // Critical: the soft line is drawn, a little below the hard one.
-    held.order(format!("touch {}", 60 * MIB));
+    held.order(format!("touch {}", 122 * MIB));
     let soft = until("the soft line is drawn", || {
         said(&folder, "memory.high").parse::<u64>().ok()
     });
-    assert!((60 * MIB..64 * MIB).contains(&soft), "{soft}");
+    assert!((120 * MIB..128 * MIB).contains(&soft), "{soft}");
     let shown = tool(&agent, "held");
     assert!(steps(&shown).contains(&"memory soft_line".to_owned()), "{shown}");
 
     // A hard line is not drawn below what is in use; what is raised holds at once.
     set(&["--memory", "16M:32M"]);
     sleep(Duration::from_millis(700));
-    assert_eq!(said(&folder, "memory.max"), (64 * MIB).to_string());
+    assert_eq!(said(&folder, "memory.max"), (128 * MIB).to_string());
     held.order("rewrite");
-    set(&["--memory", "16M:128M"]);
+    set(&["--memory", "16M:256M"]);
     until("the hard line is raised", || {
-        (said(&folder, "memory.max") == (128 * MIB).to_string()).then_some(())
+        (said(&folder, "memory.max") == (256 * MIB).to_string()).then_some(())
     });
     until("the soft line is taken back", || {
         (said(&folder, "memory.high") == "max").then_some(())

@@ -48,8 +48,8 @@ pub struct Verdict {
 /// Where a tool stands on the ladder.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ladder {
-    /// The soft line of memory is drawn.
-    soft: bool,
+    /// The soft line of memory in bytes, where it is drawn.
+    soft: Option<u64>,
     /// Since when each resource has been at its maximum.
     at_max_since_ns: [Option<u64>; 4],
     /// It was told to end.
@@ -131,17 +131,19 @@ impl Ladder {
     fn hold(&mut self, seen: &Seen) -> Hold {
         let [memory, cpu, ..] = seen.uses;
         let limit = seen.limits.memory;
-        if memory >= ResourceStatus::Critical.rises_at(limit.current) {
-            self.soft = true;
-        } else if memory < ResourceStatus::Warning.falls_under(limit.current) {
-            self.soft = false;
-        }
         let hard = match seen.enforcement.mode {
             Mode::Enforce => limit.max,
             Mode::Observe | Mode::Throttle => limit.max.max(seen.memory_ceiling),
         };
         // Where both lines would be one, the tool is slowed a little before it is killed.
         let soft = limit.current.min(hard - hard / 32);
+        if memory < ResourceStatus::Warning.falls_under(limit.current) {
+            self.soft = None;
+        } else if self.soft.is_some() || memory >= ResourceStatus::Critical.rises_at(limit.current) {
+            // Never below what is in use, which would stall it; what is drawn above comes down with the use.
+            let lowered = soft.max(memory);
+            self.soft = Some(self.soft.map_or(lowered, |drawn| soft.max(drawn.min(lowered))));
+        }
         let operation = seen.limits.cpu;
         let cpu_limit = if seen.enforcement.strict {
             operation.current
@@ -149,7 +151,7 @@ impl Ladder {
             operation.max
         };
         Hold {
-            memory_high: self.soft.then_some(soft),
+            memory_high: self.soft,
             memory_max: Some(hard),
             swap_max: Some(0),
             oom_group: true,
@@ -198,6 +200,24 @@ mod tests {
         assert_eq!(high(475), Some(500 * MIB));
         assert_eq!(high(400), Some(500 * MIB), "between the two it stays");
         assert_eq!(high(370), None);
+    }
+
+    #[test]
+    fn the_soft_line_comes_down_with_the_use_and_does_not_go_up_with_it() {
+        let mut ladder = Ladder::default();
+        let mut high = |mib: u64, limit_mib: u64| {
+            let mut seen = seen(Mode::Throttle, [mib * MIB, 0, 0, 0], 0);
+            seen.limits = seen.limits.with_current(Resource::Memory, limit_mib * MIB);
+            ladder.step(&seen).hold.memory_high.map(|line| line / MIB)
+        };
+        // The limit was lowered under the use.
+        assert_eq!(high(400, 200), Some(400));
+        assert_eq!(high(420, 200), Some(400));
+        assert_eq!(high(300, 200), Some(300));
+        assert_eq!(high(301, 200), Some(300));
+        assert_eq!(high(190, 200), Some(200));
+        assert_eq!(high(301, 300), Some(300), "and up with the limit");
+        assert_eq!(high(100, 300), None);
     }
 
     #[test]

@@ -43,6 +43,12 @@ impl Workload {
         self.child.id()
     }
 
+    /// Blocks until it has ended; returns when that was seen.
+    pub fn wait_until_gone(&mut self) -> std::time::SystemTime {
+        self.child.wait().expect("it is a child");
+        std::time::SystemTime::now()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the workload lives");

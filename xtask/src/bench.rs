@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The benchmarks of `resmgr-tests`, a file each in its folder of benchmarks.
-const OF_TESTS: [&str; 4] = ["exec", "hooks", "outside", "sweep"];
+const OF_TESTS: [&str; 5] = ["exec", "hooks", "outside", "react", "sweep"];
 
 const RUNS: u32 = 5;
 const REQUEST: &str = "{\"v\":1,\"method\":\"status\",\"params\":{}}\n";

@@ -48,6 +48,7 @@ Usage: cargo xtask COMMAND
       exec                       `resmgr exec` beyond the host's own cgroup move; how soon `status --json` answers
       hooks                      each hook by the kernel's BPF statistics, in a tool and in none
       outside                    calls timed without an agent, with one, in a tool, and under bpftrace (on PATH)
+      react                      from a line crossed to the alert, from `resmgr cleanup` and from the end of a grace to the last process gone
       sweep                      the agent's pass over 5,000 processes beside reading /proc
 
 What needs root goes through sudo where you are not root.

@@ -4,7 +4,7 @@ use std::{fs, path::Path, thread::sleep, time::Duration};
 
 use super::{
     leaf::{Leaf, LeafError, Leaves, below},
-    process::limit_data,
+    process::{identify, limit_data},
 };
 
 /// The period of a CPU quota in microseconds, the kernel's own default.
@@ -217,9 +217,9 @@ impl Leaf {
         // A leaf that cannot be frozen is not.
         let _ = self.thaw();
         if !Controllers::of(self.path()).memory {
-            for pid in self.processes() {
+            for id in self.processes().into_iter().filter_map(identify) {
                 // One that has gone is not limited.
-                let _ = limit_data(pid, None);
+                let _ = limit_data(id, None);
             }
         }
         self.hold(&Hold::default(), &self.held());

@@ -121,7 +121,11 @@ const OOM_SCORE: i32 = 300;
 
 /// Has the kernel kill this process, and those that it forks, before the host's own when memory is out. One that is
 /// preferred more already stays so.
-pub fn raise_oom_score(pid: u32) {
+pub fn raise_oom_score(id: ProcessId) {
+    let pid = id.pid;
+    if !is_alive(id) {
+        return;
+    }
     let path = format!("/proc/{pid}/oom_score_adj");
     let now = fs::read_to_string(&path)
         .ok()
@@ -141,7 +145,11 @@ pub fn most_descriptors(pid: u32) -> Option<u64> {
 
 /// Limits the private memory that a process, and what it forks, may have: its soft limit, up to its hard one where none is
 /// given.
-pub fn limit_data(pid: u32, bytes: Option<u64>) -> io::Result<()> {
+pub fn limit_data(id: ProcessId, bytes: Option<u64>) -> io::Result<()> {
+    let pid = id.pid;
+    if !is_alive(id) {
+        return Ok(());
+    }
     let limits = fs::read_to_string(format!("/proc/{pid}/limits"))?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max data size"));
     // What is no number is unlimited.

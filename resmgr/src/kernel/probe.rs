@@ -279,7 +279,7 @@ fn controllers(facts: &HostFacts) -> Finding {
         what,
         Verdict::Degraded,
         format!("no {}", missing.join(", no ")),
-        "limits will be held by the agent (RLIMIT_DATA, SCHED_IDLE, freezing) instead of by the kernel's controllers",
+        "memory is limited for each process by itself (RLIMIT_DATA); CPU time is not slowed before the tool is ended; tasks are not limited",
     )
 }
 

@@ -13,7 +13,9 @@ use super::{
 use crate::{
     enforce::{self, Controllers, Hold, Holding, Ladder, Leaf, Seen, Whose},
     manager::EnhancedResourceManager,
-    model::{Action, Clock, Evidence, Mode, Reason, Resource, Source, Step, Timestamp, ToolOrigin, ToolSlot},
+    model::{
+        Action, Clock, Evidence, Mode, ProcessId, Reason, Resource, Source, Step, Timestamp, ToolOrigin, ToolSlot,
+    },
     track::TrackedTool,
 };
 
@@ -71,7 +73,7 @@ impl Holds {
 /// The rest of a registration: a leaf that holds, and the caller's way into it, on both of which the kernel makes us wait.
 pub(in crate::agent) struct Entry {
     pub(super) leaf: Leaf,
-    pub(super) pid: u32,
+    pub(super) process: ProcessId,
     pub(super) hold: Hold,
     pub(super) data_bytes: Option<u64>,
     pub(super) which: Which,
@@ -83,7 +85,7 @@ impl Entry {
     pub(in crate::agent) async fn enter(self) -> Vec<String> {
         let Self {
             leaf,
-            pid,
+            process,
             hold,
             data_bytes,
             which,
@@ -92,14 +94,14 @@ impl Entry {
         let entering = tokio::task::spawn_blocking(move || {
             let holding = leaf.hold(&hold, &Hold::default());
             let mut warnings: Vec<String> = Vec::new();
-            if let Err(error) = leaf.enter(pid) {
+            if let Err(error) = leaf.enter(process.pid) {
                 warnings.push(format!("the tool is not in its cgroup: {error}"));
             }
             if hold != Hold::default() {
-                enforce::raise_oom_score(pid);
+                enforce::raise_oom_score(process);
             }
             if data_bytes.is_some()
-                && let Err(error) = enforce::limit_data(pid, data_bytes)
+                && let Err(error) = enforce::limit_data(process, data_bytes)
             {
                 warnings.push(format!("its memory is not limited: {error}"));
             }
@@ -232,16 +234,17 @@ impl Tools {
             if !held.busy && (wanted != held.now || data_bytes != held.data_bytes) {
                 held.busy = true;
                 let before = held.now;
-                let pids = if data_bytes == held.data_bytes {
+                let processes: Vec<ProcessId> = if data_bytes == held.data_bytes {
                     Vec::new()
                 } else {
-                    tool.usage.pids.clone()
+                    let known = tool.usage.pids.iter().filter_map(|&pid| manager.tracker().process(pid));
+                    known.map(|process| process.sample.id).collect()
                 };
                 let tell = self.ask.clone();
                 tokio::task::spawn_blocking(move || {
-                    for pid in pids {
+                    for process in processes {
                         // One that has gone needs no limit.
-                        let _ = enforce::limit_data(pid, data_bytes);
+                        let _ = enforce::limit_data(process, data_bytes);
                     }
                     let holding = match leaf {
                         Some(leaf) => leaf.hold(&wanted, &before),

@@ -210,14 +210,13 @@ impl Tools {
             });
         }
         let cgroup = leaf.as_ref().map(|leaf| leaf.path().to_owned());
-        let pid = process.id.pid;
         let entry = leaf.and_then(|leaf| {
             let tool = manager.tracker().tool(slot)?;
             warnings.extend(Self::lacks(tool, &leaf));
             let (hold, data_bytes) = self.first_hold(tool, &leaf, clock.now());
             Some(Entry {
                 leaf,
-                pid,
+                process: process.id,
                 hold,
                 data_bytes,
                 which: cleanup::Which { slot, instance },

@@ -206,8 +206,8 @@ fn an_operation_beyond_its_cpu_time_is_slowed_and_then_ended() {
 
     if has(&agent, "cpu") {
         let folder = leaf(&agent, "slowed");
-        until("the quota leaves five percent", || {
-            (said(&folder, "cpu.max") == "5000 100000").then_some(())
+        until("the quota is the last one", || {
+            (said(&folder, "cpu.max") == "8000 100000").then_some(())
         });
         let stat = said(&folder, "cpu.stat");
         let throttled = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "));

@@ -19,6 +19,16 @@ fn tool(agent: &Agent, name: &str) -> Value {
     agent.status(&[name, "--fresh"])["tools"][0].take()
 }
 
+/// Asserts how often something was told by a hook that the kernel may leave out, which is counted: Linux 7 does.
+fn told(agent: &Agent, shown: &Value, what: &str, expected: u64) {
+    let counted = number(&shown["events"][what]);
+    let missed = number(&agent.status(&[])["agent"]["losses"]["runs_missed"]);
+    assert!(
+        counted <= expected && expected - counted <= missed,
+        "{what}: {counted} of {expected}, {missed} runs missed: {shown}"
+    );
+}
+
 /// How many threads connected, how many were not permitted to, how many failed otherwise.
 fn at_once(workload: &mut Workload, address: &str) -> Vec<u64> {
     let answer = workload.order(format!("connect-at-once {address} {THREADS}"));
@@ -39,7 +49,7 @@ fn threads_that_connect_together_do_not_pass_the_limit_together() {
             assert_eq!(shown["usage"]["connections"].as_array().unwrap().len(), 10, "{shown}");
             assert_eq!(number(&shown["events"]["connections_open"]), 10);
             assert_eq!(number(&shown["events"]["connections_refused"]), 40 * (round + 1));
-            assert_eq!(number(&shown["events"]["connections_made"]), 10 * (round + 1));
+            told(&agent, &shown, "connections_made", 10 * (round + 1));
             // The listener does not mind: it is nobody's tool, and neither is this test.
             let neighbours: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(&address).unwrap()).collect();
             listener.order("accept 20");
@@ -70,7 +80,7 @@ fn what_comes_to_no_connection_gives_its_place_back() {
     assert_eq!(fickle.order(format!("connect-nonblocking {closed} 20")), "20");
     let shown = tool(&agent, "fickle");
     assert_eq!(number(&shown["events"]["connections_open"]), 0, "{shown}");
-    assert_eq!(number(&shown["events"]["connections_failed"]), 60);
+    told(&agent, &shown, "connections_failed", 60);
     assert_eq!(number(&shown["events"]["connections_refused"]), 0);
     fickle.order(format!("udp {address} 2"));
     assert_eq!(fickle.order(format!("connect-nonblocking {address} 2")), "1");

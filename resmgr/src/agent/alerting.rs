@@ -117,9 +117,7 @@ impl Alerting {
             let level = ResourceStatus::of(fullest, most);
             self.see(tool, AlertKind::ProcessFds, level, Some(fullest), Some(most), clock);
         }
-        for gone in before.keys().filter(|instance| !self.births.contains_key(instance)) {
-            self.alerts.forget(*gone);
-        }
+        self.alerts.retain(|instance| self.births.contains_key(&instance));
         self.answer_who_waited_long();
     }
 

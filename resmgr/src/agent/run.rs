@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -55,6 +56,7 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
     if !rustix::process::geteuid().is_root() {
         return Err(KernelError::NotRoot.into());
     }
+    raise_descriptors();
     // Signals that come while the programs load are remembered, not deadly.
     let signals = Signals::listen()?;
     let (claim, listener) = Instance::claim(&options.socket).await?;
@@ -86,6 +88,18 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
     }
     drop(claim);
     result
+}
+
+/// An agent that ends a large tool holds a descriptor for each process: it takes all that it may have.
+fn raise_descriptors() {
+    let now = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: now.maximum,
+        ..now
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        tracing::info!(%error, "the agent's own limit of descriptors stays");
+    }
 }
 
 fn start_kernel(facts: &HostFacts, options: &AgentOptions) -> Result<Kernel, AgentError> {

@@ -134,9 +134,9 @@ impl Alerts {
         alert
     }
 
-    /// A tool is over: what was raised of it is, too, and nobody needs to be told.
-    pub fn forget(&mut self, instance: u64) {
-        self.raised.retain(|(of, _), _| *of != instance);
+    /// Only these instances are there still: of others nothing is raised any more, and nobody needs to be told.
+    pub fn retain(&mut self, is_there: impl Fn(u64) -> bool) {
+        self.raised.retain(|(instance, _), _| is_there(*instance));
     }
 
     /// The alerts that are kept of a user's tools, or of all, after the one with this id, the oldest first.
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(alerts.acknowledge(1992, Some(1)), 0);
         let seen = alerts.after(1990, Some(1)).filter(|alert| alert.acknowledged).count();
         assert_eq!(seen, 1);
-        alerts.forget(1999);
+        alerts.retain(|instance| instance != 1999);
         assert!(
             alerts.see(&seen_of(1999), String::new, at(1)).is_some(),
             "it was forgotten"

@@ -7,8 +7,8 @@ use crate::model::{Enforcement, Evidence, Mode, Resource, ResourceStatus, ToolLi
 
 /// Processes and threads that a tool may have.
 const MOST_TASKS: u64 = 4096;
-/// CPU quotas in percent of one core, from gentle to hard: never less than 5 %.
-const QUOTAS: [u64; 6] = [100, 50, 25, 12, 6, 5];
+/// CPU quotas in percent of one core, from gentle to hard. Less than 5 % would be idleness, which ends an operation.
+const QUOTAS: [u64; 5] = [100, 50, 25, 12, 8];
 
 /// A tool as the ladder sees it.
 #[derive(Clone, Copy, Debug)]
@@ -230,13 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn the_quota_tightens_with_the_overrun_and_leaves_five_percent() {
+    fn the_quota_tightens_with_the_overrun_and_leaves_more_than_idleness() {
         let quotas = [119_999, 120_000, 130_000, 150_000, 180_000, 240_000, 1_000_000];
         let quotas = quotas.map(|ms| {
             let verdict = Ladder::default().step(&seen(Mode::Throttle, [0, ms, 0, 0], 0));
             verdict.hold.cpu_percent
         });
-        let expected = [None, Some(100), Some(50), Some(25), Some(12), Some(6), Some(5)];
+        let expected = [None, Some(100), Some(50), Some(25), Some(12), Some(8), Some(8)];
         assert_eq!(quotas, expected);
         let strict = Seen {
             enforcement: Enforcement {

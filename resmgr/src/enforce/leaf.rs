@@ -10,7 +10,8 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use crate::model::ToolName;
+use super::process::is_alive;
+use crate::model::{ProcessId, ToolName};
 
 /// Leaves of one name and instance that may have been left behind.
 const LEFT_BEHIND: u32 = 100;
@@ -114,8 +115,12 @@ impl Leaf {
     }
 
     /// Moves a process into it. The kernel waits for a grace period: some milliseconds.
-    pub fn enter(&self, pid: u32) -> Result<(), LeafError> {
-        self.write("cgroup.procs", &pid.to_string())
+    pub fn enter(&self, process: ProcessId) -> Result<(), LeafError> {
+        // Whoever has its number by now is not meant.
+        if !is_alive(process) {
+            return Err(failed("enter", &self.path)(io::ErrorKind::NotFound.into()));
+        }
+        self.write("cgroup.procs", &process.pid.to_string())
     }
 
     /// What it is charged with, less what can be dropped at once (`memory.current` less `inactive_file`), in bytes; `None`

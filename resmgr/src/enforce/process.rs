@@ -52,7 +52,8 @@ pub fn describe(pid: u32) -> Option<Described> {
         uid: uid()?,
         euid: uid()?,
         kernel_thread: number(9)? & PF_KTHREAD != 0,
-        zombie: field(&stat, 3)? == "Z",
+        // A leader that has ended while other threads run is shown alike.
+        zombie: field(&stat, 3)? == "Z" && number(20)? <= 1,
     })
 }
 
@@ -77,7 +78,7 @@ pub fn identify(pid: u32) -> Option<ProcessId> {
     })
 }
 
-/// A process that is held: its id is not given to another before this is dropped.
+/// A process that is held: what is sent to it reaches no other, whoever has its number by then.
 pub struct Held {
     id: ProcessId,
     fd: OwnedFd,

@@ -168,7 +168,7 @@ impl<S: Source> EnhancedResourceManager<S> {
     pub fn finished(&self) -> Vec<ToolSlot> {
         let is_finished = |tool: &&TrackedTool| {
             tool.sums.processes == 0
-                && tool.sums.processes_total > 0
+                && tool.processes_total() > 0
                 && tool.usage.pids.is_empty()
                 && tool.identity.origin != ToolOrigin::Cgroup
         };

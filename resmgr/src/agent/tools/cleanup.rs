@@ -16,8 +16,8 @@ use crate::{
     enforce::{self, CleanUp, Holding, Leaf, Member, Whose},
     manager::EnhancedResourceManager,
     model::{
-        Action, Clock, Evidence, Orphans, ProcessId, Reason, Resource, Source, SourceError, Step, ToolName, ToolOrigin,
-        ToolSlot,
+        Action, Clock, Evidence, LONGEST_GRACE_MS, Orphans, ProcessId, Reason, Resource, Source, SourceError, Step,
+        ToolName, ToolOrigin, ToolSlot,
     },
     protocol::{
         CgroupLeft, CleanUpParams, CleanUpReport, CleanUpStatus, LeftStatus, Refusal, RefusalCode, ZombieStatus,
@@ -125,6 +125,14 @@ fn comm(id: ProcessId) -> Option<String> {
     Some(comm.trim_end().to_owned())
 }
 
+/// Whose processes may be ended for a user: what belongs to others is not theirs to end.
+pub(super) fn whose(uid: u32) -> Whose {
+    match uid {
+        0 => Whose::Everybodys,
+        uid => Whose::Users(uid),
+    }
+}
+
 /// Whether a tool runs on although its first process has ended, or whoever started it.
 fn is_left<S: Source>(manager: &EnhancedResourceManager<S>, tool: &TrackedTool) -> bool {
     let has_ended = |id: ProcessId| match manager.tracker().process(id.pid) {
@@ -147,12 +155,10 @@ impl Tools {
     ) -> Result<Endings, Refusal> {
         let name = &params.tool;
         let is_meant = |instance| params.instance.is_none_or(|wanted| wanted == instance);
-        let whose = if caller.is_root() {
-            Whose::Everybodys
-        } else {
-            Whose::Users(caller.uid)
-        };
-        let grace = params.grace_ms.map(Duration::from_millis);
+        let whose = whose(caller.uid);
+        let grace = params
+            .grace_ms
+            .map(|ms| Duration::from_millis(ms.min(LONGEST_GRACE_MS)));
         let endings: Vec<Ending> = manager
             .tracker()
             .tools()
@@ -204,7 +210,10 @@ impl Tools {
     ) -> Result<(), SourceError> {
         match asked {
             Asked::Members(which, answer) => {
-                manager.refresh(clock)?;
+                // What cannot be swept now is as it was: one tool's end is no reason to end the agent.
+                if let Err(error) = manager.refresh(clock) {
+                    tracing::warn!(%error, "a sweep failed");
+                }
                 // Who asked may have gone.
                 let _ = answer.send(members(manager, which));
             }
@@ -228,6 +237,10 @@ impl Tools {
         let is_empty = instance(manager, which).is_some_and(|tool| tool.usage.pids.is_empty());
         if is_empty {
             self.end(manager, which.slot, clock)?;
+        } else {
+            // Something is left, and may be ended again.
+            self.left.remove(&which.instance);
+            self.holds.begin_anew(which.instance);
         }
         Ok(())
     }
@@ -251,11 +264,7 @@ impl Tools {
             }
             self.left.insert(instance, orphans);
             if orphans == Orphans::Reap && before.get(&instance) != Some(&orphans) {
-                let whose = match identity.uid {
-                    0 => Whose::Everybodys,
-                    uid => Whose::Users(uid),
-                };
-                reaped.push(self.ending(tool, whose, None, Signal::TERM));
+                reaped.push(self.ending(tool, whose(identity.uid), None, Signal::TERM));
             }
         }
         for ending in reaped {

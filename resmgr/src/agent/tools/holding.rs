@@ -8,16 +8,20 @@ use tokio::sync::mpsc;
 
 use super::{
     Tools,
-    cleanup::{Asked, Which, acted},
+    cleanup::{Asked, Which, acted, whose},
 };
 use crate::{
-    enforce::{self, Controllers, Hold, Holding, Ladder, Leaf, Seen, Whose},
+    enforce::{self, Controllers, Hold, Holding, Ladder, Leaf, Seen},
     manager::EnhancedResourceManager,
     model::{
-        Action, Clock, Evidence, Mode, ProcessId, Reason, Resource, Source, Step, Timestamp, ToolOrigin, ToolSlot,
+        Action, Clock, Evidence, Mode, OperationKind, ProcessId, Reason, Resource, Source, Step, Timestamp, ToolOrigin,
+        ToolSlot,
     },
     track::TrackedTool,
 };
+
+/// A tool that uses fewer cores than this is idle.
+const IDLE_CORES: f64 = 0.01;
 
 /// How one instance is held.
 #[derive(Debug, Default)]
@@ -64,6 +68,13 @@ impl Holds {
         self.held.insert(tool.identity.instance, held);
     }
 
+    /// An end has left something of a tool: it is looked at as if for the first time.
+    pub(super) fn begin_anew(&mut self, instance: u64) {
+        if let Some(held) = self.held.get_mut(&instance) {
+            held.ladder = Ladder::default();
+        }
+    }
+
     /// A tool is no more.
     pub(super) fn forget(&mut self, instance: u64) {
         self.held.remove(&instance);
@@ -94,7 +105,7 @@ impl Entry {
         let entering = tokio::task::spawn_blocking(move || {
             let holding = leaf.hold(&hold, &Hold::default());
             let mut warnings: Vec<String> = Vec::new();
-            if let Err(error) = leaf.enter(process.pid) {
+            if let Err(error) = leaf.enter(process) {
                 warnings.push(format!("the tool is not in its cgroup: {error}"));
             }
             if hold != Hold::default() {
@@ -269,7 +280,7 @@ impl Tools {
                     Resource::Cpu => Signal::XCPU,
                     Resource::Memory | Resource::Fds | Resource::Connections => Signal::TERM,
                 };
-                let ending = self.ending(tool, Whose::Everybodys, None, first);
+                let ending = self.ending(tool, whose(tool.identity.uid), None, first);
                 acted(manager, which, Some(end.resource), Reason::Held, end.evidence, clock);
                 ending.start();
             }
@@ -320,11 +331,22 @@ fn data_limit(tool: &TrackedTool, controllers: Controllers) -> Option<u64> {
     (is_enforced && !controllers.memory).then_some(tool.limits.memory.max)
 }
 
+/// Whether a tool whose operations end by idleness is idle.
+fn rests(tool: &TrackedTool) -> bool {
+    let ends_idle = tool.identity.operation == OperationKind::Busy;
+    ends_idle && tool.usage.cpu_share.is_some_and(|cores| cores < IDLE_CORES)
+}
+
 fn seen(tool: &TrackedTool, memory_ceiling: u64, now: Timestamp) -> Seen {
+    let used = |resource| match resource {
+        // The programs see that an operation is over when the next one begins: one that rests is not held for it.
+        Resource::Cpu if rests(tool) => 0,
+        _ => tool.value(resource),
+    };
     Seen {
         limits: tool.limits,
         enforcement: tool.identity.enforcement,
-        uses: Resource::ALL.map(|resource| tool.value(resource)),
+        uses: Resource::ALL.map(used),
         memory_ceiling,
         now_ns: now.monotonic_ns,
     }

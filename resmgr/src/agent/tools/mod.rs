@@ -147,6 +147,7 @@ impl Tools {
                 });
             }
         }
+        self.follow(manager)?;
         manager.source_mut().set_matching(!self.rules.is_empty())?;
         manager.refresh(clock)?;
         self.match_running(manager, clock)?;
@@ -167,7 +168,20 @@ impl Tools {
                 "the caller has gone, or is in another pid namespace",
             )
         };
-        let process = caller.pid.and_then(enforce::describe).ok_or_else(gone)?;
+        // Who connected is who asks: not whoever has its number by now, nor what it has become.
+        let process = caller.pid.and_then(enforce::describe);
+        let process = process.filter(|process| is_theirs(caller, process.uid, process.euid) && !process.zombie);
+        let process = process.ok_or_else(gone)?;
+        let known = manager.tracker().process(process.id.pid).map(|known| &known.sample);
+        let known = known
+            .filter(|known| known.id.is_same_by_tick(process.id))
+            .and_then(|known| known.tool);
+        if let Some(tool) = known.and_then(|slot| manager.tracker().tool(slot))
+            && !is_theirs(caller, tool.identity.uid, tool.identity.uid)
+        {
+            let message = "the caller belongs to another user's tool, and stays in it";
+            return Err(Refusal::new(RefusalCode::Conflict, message));
+        }
         let (limits, enforcement) = self.limits(&params.tool, &params.limits, ToolOrigin::Exec)?;
         let slot = manager.register(
             NewTool {
@@ -252,7 +266,9 @@ impl Tools {
         clock: &impl Clock,
     ) -> Result<(), SourceError> {
         self.look_for_containers();
-        self.follow(manager)?;
+        if let Err(error) = self.follow(manager) {
+            tracing::warn!(%error, "cgroups are not followed");
+        }
         self.look_into_leaves(manager);
         self.sharing.tick(manager, clock);
         self.settle(manager, clock)?;
@@ -264,9 +280,6 @@ impl Tools {
 
     /// Has the processes of the cgroups that are followed taken in, now and later, and those of cgroups below them.
     fn follow<S: Source>(&mut self, manager: &mut EnhancedResourceManager<S>) -> Result<(), SourceError> {
-        if self.followed.is_empty() {
-            return Ok(());
-        }
         let mut cgroups = Vec::new();
         for followed in &self.followed {
             cgroups.extend(
@@ -335,7 +348,13 @@ impl Tools {
         slot: ToolSlot,
         clock: &impl Clock,
     ) -> Result<(), SourceError> {
+        let before = self.followed.len();
         self.followed.retain(|followed| followed.slot != slot);
+        if self.followed.len() != before {
+            // Before another tool has the slot.
+            self.follow(manager)?;
+        }
+        self.pending.retain(|pending| pending.slot != slot);
         self.container_files.retain(|file| file.slot != slot);
         if let Some(tool) = manager.tool_mut(slot)
             && let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup.clone())

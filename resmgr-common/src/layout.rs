@@ -105,6 +105,10 @@ layout! {
     file_f_op,
     /// `file.private_data`
     file_private_data,
+    /// `file.f_flags`
+    file_f_flags,
+    /// `file.f_mode`
+    file_f_mode,
     /// `file.f_inode`
     file_f_inode,
     /// `file.f_path.dentry`
@@ -186,4 +190,4 @@ layout! {
     /// Possible CPUs
     cpus,
 }
-wire!(Layout, 76 * 4);
+wire!(Layout, 78 * 4);

@@ -5,6 +5,7 @@
 #![no_std]
 
 mod counters;
+mod descriptors;
 mod event;
 mod layout;
 pub mod names;
@@ -15,6 +16,7 @@ pub use counters::{
     Active, Correction, HANDSHAKE_SLOTS, Handed, HookIndex, Loss, Owner, ProcessCounters, TRACKED_BUCKETS, Tracked,
     process_bucket, socket_bucket,
 };
+pub use descriptors::{CALL_NUMBERS, CallEffect, Calls, Doubt, PLACE_SLOTS, Place, ToolMost, ToolRefused};
 pub use event::{CrossingRecord, EventKind, EventRecord, IMAGE_ARGUMENTS_LEN, IMAGE_PATH_LEN, ImageRecord};
 pub use layout::{Layout, RSS_KINDS, RssShape};
 pub use sweep::{
@@ -27,7 +29,7 @@ pub use tool::{
 
 /// The version of everything in this crate: whatever is new in it raises it. Pins carry it: programs the version that they
 /// are of, maps the one that gave them their layout ([`names::KEPT_MAPS`]).
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Length of a command name in the kernel, the terminating NUL included (`TASK_COMM_LEN`).
 pub const COMM_LEN: usize = 16;

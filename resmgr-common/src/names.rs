@@ -8,6 +8,9 @@ pub const TRACK_ALL: &str = "TRACK_ALL";
 /// Global: which loading of the programs these are; those count that the map `ACTIVE` names.
 pub const GENERATION: &str = "GENERATION";
 
+/// Global: what each system call does to descriptors, [`crate::Calls`].
+pub const CALLS: &str = "CALLS";
+
 /// Map: [`crate::Handed`], per CPU.
 pub const HANDED: &str = "HANDED";
 /// Map: [`crate::Active`].
@@ -32,8 +35,16 @@ pub const SOCKETS: &str = "SOCKETS";
 pub const TRACKED: &str = "TRACKED";
 /// Map: threads whose connect has begun a handshake, by the lowest bits of the thread id ([`crate::HANDSHAKE_SLOTS`]).
 pub const HANDSHAKES: &str = "HANDSHAKES";
-/// Map: tools in which a connection is being reserved, by slot.
+/// Map: tools in which a connection or a descriptor is being reserved, by slot and resource.
 pub const GUARDED: &str = "GUARDED";
+/// Map: [`crate::ToolMost`] by slot.
+pub const TOOL_MOST: &str = "TOOL_MOST";
+/// Map: [`crate::ToolRefused`] by slot.
+pub const TOOL_REFUSED: &str = "TOOL_REFUSED";
+/// Map: [`crate::Place`] by the lowest bits of the thread id ([`crate::PLACE_SLOTS`]).
+pub const PLACES: &str = "PLACES";
+/// Map: thread group id to [`crate::Doubt`].
+pub const DOUBTS: &str = "DOUBTS";
 /// Map: thread group ids that a detailed pass is asked about.
 pub const WANTED: &str = "WANTED";
 /// Map: thread group id to [`crate::Correction`].
@@ -60,7 +71,7 @@ pub const WORDS: &str = "WORDS";
 ///
 /// The layout of a map that was released is not changed: what is new gets a map of its own. So a newer version goes on with
 /// the maps of an older one, in which that one still counts until the moment that the newer one does.
-pub const KEPT_MAPS: [(&str, u32); 17] = [
+pub const KEPT_MAPS: [(&str, u32); 20] = [
     (HANDED, 2),
     (TRACKED, 2),
     (ACTIVE, 2),
@@ -78,10 +89,13 @@ pub const KEPT_MAPS: [(&str, u32); 17] = [
     (LOSSES, 2),
     (EVENTS, 2),
     (RUNNING, 2),
+    (TOOL_MOST, 3),
+    (TOOL_REFUSED, 3),
+    (PLACES, 3),
 ];
 
 /// Every map that the object must hold.
-pub const MAPS: [&str; 23] = [
+pub const MAPS: [&str; 27] = [
     HANDED,
     TRACKED,
     ACTIVE,
@@ -95,6 +109,10 @@ pub const MAPS: [&str; 23] = [
     SOCKETS,
     HANDSHAKES,
     GUARDED,
+    TOOL_MOST,
+    TOOL_REFUSED,
+    PLACES,
+    DOUBTS,
     WANTED,
     CORRECTIONS,
     FACTS,
@@ -143,6 +161,26 @@ pub const CONNECT6: &str = "connect6";
 pub const CONNECT4_LOCKED: &str = "connect4_locked";
 /// [`CONNECT6`] for such kernels.
 pub const CONNECT6_LOCKED: &str = "connect6_locked";
+/// LSM program on the opening of a file: whether a tool may have another descriptor.
+pub const FILE_OPEN: &str = "file_open";
+/// Likewise on the making of a socket.
+pub const SOCKET_CREATE: &str = "socket_create";
+/// Likewise on accept.
+pub const SOCKET_ACCEPT: &str = "socket_accept";
+/// Likewise on fcntl, for `F_DUPFD`.
+pub const FILE_FCNTL: &str = "file_fcntl";
+/// Likewise on the arrival of a descriptor of another process.
+pub const FILE_RECEIVE: &str = "file_receive";
+/// [`FILE_OPEN`] for kernels without atomic operations that fetch (before 5.12).
+pub const FILE_OPEN_LOCKED: &str = "file_open_locked";
+/// [`SOCKET_CREATE`] for such kernels.
+pub const SOCKET_CREATE_LOCKED: &str = "socket_create_locked";
+/// [`SOCKET_ACCEPT`] for such kernels.
+pub const SOCKET_ACCEPT_LOCKED: &str = "socket_accept_locked";
+/// [`FILE_FCNTL`] for such kernels.
+pub const FILE_FCNTL_LOCKED: &str = "file_fcntl_locked";
+/// [`FILE_RECEIVE`] for such kernels.
+pub const FILE_RECEIVE_LOCKED: &str = "file_receive_locked";
 /// Iterator over tasks: counts of every process.
 pub const SWEEP_TASKS: &str = "sweep_tasks";
 /// Iterator over open files: details of the processes asked about.
@@ -153,9 +191,11 @@ pub const PROBE_TRAMPOLINE: &str = "probe_trampoline";
 pub const EMPTY_TYPED: &str = "empty_typed";
 /// Never attached but by the benchmark: a program on a system call that does nothing.
 pub const EMPTY_SYSCALL: &str = "empty_syscall";
+/// Never attached but by the benchmark: an LSM program that does nothing.
+pub const EMPTY_LSM: &str = "empty_lsm";
 
 /// Every program that the object must hold.
-pub const PROGRAMS: [&str; 23] = [
+pub const PROGRAMS: [&str; 34] = [
     SCHED_SWITCH,
     PROCESS_FORK,
     PROCESS_EXEC,
@@ -174,9 +214,20 @@ pub const PROGRAMS: [&str; 23] = [
     CONNECT6,
     CONNECT4_LOCKED,
     CONNECT6_LOCKED,
+    FILE_OPEN,
+    SOCKET_CREATE,
+    SOCKET_ACCEPT,
+    FILE_FCNTL,
+    FILE_RECEIVE,
+    FILE_OPEN_LOCKED,
+    SOCKET_CREATE_LOCKED,
+    SOCKET_ACCEPT_LOCKED,
+    FILE_FCNTL_LOCKED,
+    FILE_RECEIVE_LOCKED,
     SWEEP_TASKS,
     SWEEP_FILES,
     PROBE_TRAMPOLINE,
     EMPTY_TYPED,
     EMPTY_SYSCALL,
+    EMPTY_LSM,
 ];

@@ -1,32 +1,28 @@
-//! Refusals: what a tool may not have any more. The one file that changes what a hooked call does.
+//! Refusals: what a tool may not have any more. What is here changes what a hooked call does, and nothing else does.
 //!
 //! A connection is reserved for its tool before the call goes on, in one step with the comparison: threads that connect at
 //! the same time do not pass the limit together. From then on it counts, by the socket, and whoever ends the socket's
 //! connection gives the reservation back.
 
-use aya_ebpf::{
-    bindings::{BPF_NOEXIST, bpf_sock_addr},
-    macros::cgroup_sock_addr,
-    programs::SockAddrContext,
-};
-use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+mod descriptors;
+mod reserve;
+
+use aya_ebpf::{bindings::bpf_sock_addr, macros::cgroup_sock_addr, programs::SockAddrContext};
 use resmgr_common::{Owner, ProcessCounters, ToolResource};
 
 use crate::{
     kernel::{IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP},
     maps::{
-        GUARDED, TOOL_LINES, add, add_signed, counters_of, is_deciding, may_have_counters, own_tgid, owner_of,
-        remember_socket,
+        TOOL_LINES, add, add_signed, counters_of, is_deciding, may_have_counters, own_tgid, owner_of, remember_socket,
     },
     tools::Tool,
 };
+use reserve::{reserve_at_once, reserve_locked};
 
 /// The call goes on.
 const ALLOWED: i32 = 1;
 /// The call fails with EPERM.
 const REFUSED: i32 = 0;
-/// How often a step is tried again that another CPU came in between of.
-const TRIES: u32 = 64;
 
 /// On connect over IPv4.
 #[cgroup_sock_addr(connect4)]
@@ -54,7 +50,7 @@ pub fn connect6_locked(ctx: SockAddrContext) -> i32 {
 
 /// Lets a connect go on unless its tool has all the connections that it may have.
 #[inline(always)]
-fn connect(call: *const bpf_sock_addr, is_loopback: bool, reserve: impl Fn(Tool, i64) -> bool) -> i32 {
+fn connect(call: *const bpf_sock_addr, is_loopback: bool, reserve: impl Fn(Tool, ToolResource, i64) -> bool) -> i32 {
     let tgid = own_tgid();
     if !may_have_counters(tgid) || !is_deciding() {
         return ALLOWED;
@@ -79,7 +75,7 @@ fn connect(call: *const bpf_sock_addr, is_loopback: bool, reserve: impl Fn(Tool,
         }
         // SAFETY: as above.
         let most = most - unsafe { (*lines).adjust[ToolResource::Connections as usize] };
-        if !reserve(tool, most) {
+        if !reserve(tool, ToolResource::Connections, most) {
             // SAFETY: the verifier bounded the slot of the sums.
             unsafe { add(&raw mut (*tool.sums()).connections_refused, 1) };
             return REFUSED;
@@ -105,48 +101,6 @@ fn take(counters: *mut ProcessCounters, tool: Tool, tgid: u32, sock: u64, connec
     } else {
         tool.change(ToolResource::Connections, -1, tgid);
     }
-}
-
-/// Reserves a connection where there are fewer than `most`.
-#[inline(always)]
-fn reserve_at_once(tool: Tool, most: i64) -> bool {
-    // SAFETY: the verifier bounded the slot of the sums.
-    let count = unsafe { &raw mut (*tool.sums()).connections_open };
-    for _ in 0..TRIES {
-        // SAFETY: as above; volatile because others change it.
-        let open = unsafe { count.read_volatile() };
-        if open >= most {
-            return false;
-        }
-        // SAFETY: as above.
-        let (_, is_done) = unsafe {
-            atomic_cxchg::<i64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(count, open, open + 1)
-        };
-        if is_done {
-            return true;
-        }
-    }
-    false
-}
-
-/// [`reserve_at_once`] with an entry of a map for a lock. Kernels that need it do not preempt its holder.
-#[inline(always)]
-fn reserve_locked(tool: Tool, most: i64) -> bool {
-    for _ in 0..TRIES {
-        if GUARDED.insert(tool.slot(), 1u8, u64::from(BPF_NOEXIST)).is_err() {
-            continue;
-        }
-        // SAFETY: as in `reserve_at_once`. Whoever takes away does so without the lock, which is safe.
-        let is_free = unsafe { (&raw const (*tool.sums()).connections_open).read_volatile() < most };
-        if is_free {
-            // SAFETY: as above.
-            unsafe { add_signed(&raw mut (*tool.sums()).connections_open, 1) };
-        }
-        // It is there: nobody else removes it.
-        let _ = GUARDED.remove(tool.slot());
-        return is_free;
-    }
-    false
 }
 
 /// Whether an IPv4 address is of 127.0.0.0/8.

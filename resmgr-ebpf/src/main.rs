@@ -22,10 +22,12 @@
 mod connections;
 mod cpu;
 mod descriptors;
+mod drift;
 mod guard;
 mod kernel;
 mod maps;
 mod memory;
+mod places;
 mod probe;
 mod process;
 mod sweep;

@@ -12,12 +12,12 @@ use aya_ebpf::{
     },
     helpers::bpf_get_current_pid_tgid,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use resmgr_common::{
-    Active, Correction, CrossedKey, CrossingRecord, EventRecord, HANDSHAKE_SLOTS, Handed, HookIndex, ImageRecord,
-    Joining, Loss, Owner, ProcessCounters, SweepFacts, TaskRecord, ToolCounters, ToolLines, ToolRecord, Tracked,
-    process_bucket, socket_bucket,
+    Active, Correction, CrossedKey, CrossingRecord, Doubt, EventRecord, HANDSHAKE_SLOTS, Handed, HookIndex,
+    ImageRecord, Joining, Loss, Owner, PLACE_SLOTS, Place, ProcessCounters, SweepFacts, TaskRecord, ToolCounters,
+    ToolLines, ToolMost, ToolRecord, ToolRefused, Tracked, process_bucket, socket_bucket,
 };
 
 /// The task that runs on a CPU, and its CPU time when it was switched in.
@@ -82,6 +82,14 @@ static SOCKETS: HashMap<u64, Owner> = HashMap::with_max_entries(65_536, 0);
 pub static HANDSHAKES: Array<u64> = Array::with_max_entries(HANDSHAKE_SLOTS, 0);
 #[map]
 pub static GUARDED: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
+#[map]
+pub static TOOL_MOST: Array<ToolMost> = Array::with_max_entries(1024, 0);
+#[map]
+pub static TOOL_REFUSED: Array<ToolRefused> = Array::with_max_entries(1024, 0);
+#[map]
+pub static PLACES: Array<Place> = Array::with_max_entries(PLACE_SLOTS, 0);
+#[map]
+pub static DOUBTS: LruHashMap<u32, Doubt> = LruHashMap::with_max_entries(1024, 0);
 #[map]
 pub static WANTED: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
 #[map]

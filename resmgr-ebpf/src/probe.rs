@@ -2,8 +2,8 @@
 //! kernel allows trampolines, which `doctor` reports. The others are what the benchmark takes off the cost of real ones.
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, fentry, tracepoint},
-    programs::{BtfTracePointContext, FEntryContext, TracePointContext},
+    macros::{btf_tracepoint, fentry, lsm, tracepoint},
+    programs::{BtfTracePointContext, FEntryContext, LsmContext, TracePointContext},
 };
 
 /// On the entry of fallocate.
@@ -21,5 +21,11 @@ pub fn empty_typed(_ctx: BtfTracePointContext) -> i32 {
 /// On a system call.
 #[tracepoint]
 pub fn empty_syscall(_ctx: TracePointContext) -> u32 {
+    0
+}
+
+/// On an LSM hook.
+#[lsm(hook = "file_open")]
+pub fn empty_lsm(_ctx: LsmContext) -> i32 {
     0
 }

@@ -7,10 +7,10 @@ use resmgr_common::{
 };
 
 use crate::{
-    connections,
+    connections, drift,
     kernel::{File, Memory, Table, Task, learn_cpu_bases},
     maps::{CORRECTIONS, SCRATCH, SOCKET_FILES, WANTED, add, add_signed, counters_of, tracks_all},
-    process,
+    places, process,
     tools::{self, Tool},
 };
 
@@ -281,9 +281,14 @@ fn heal_process(counters: *mut ProcessCounters, task: Task, record: &mut TaskRec
     // SAFETY: the caller's look-up returned Some, so the verifier bounded this slot. What is added while this runs may
     // be counted twice until the next sweep.
     unsafe {
+        let is_limited = places::is_limited(counters);
         let correction = CORRECTIONS.get_ptr_mut(tgid);
         if let Some(correction) = correction {
-            grow(counters, tgid, (*correction).fds, 0);
+            let mut fds = (*correction).fds;
+            if is_limited {
+                fds = drift::believed(counters, tgid, fds);
+            }
+            grow(counters, tgid, fds, 0);
             add_signed(&raw mut (*counters).connections_open, (*correction).connections);
             *correction = Correction::default();
         }
@@ -292,6 +297,9 @@ fn heal_process(counters: *mut ProcessCounters, task: Task, record: &mut TaskRec
         if record.flags & (TaskFlags::OWN_TABLE | TaskFlags::TABLE_CUT) == TaskFlags::OWN_TABLE && correction.is_none()
         {
             fds = record.fds as i64 - (*counters).fds_open;
+            if is_limited {
+                fds = drift::believed(counters, tgid, drift::beyond(counters, task.table(), fds));
+            }
             let connections = record.connections as i64 - (*counters).connections_open;
             if connections != 0 {
                 add_signed(&raw mut (*counters).connections_open, connections);

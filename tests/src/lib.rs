@@ -11,18 +11,24 @@ mod churn;
 mod kind;
 mod patience;
 mod process;
+pub mod ramp;
+mod random;
 pub mod raw;
+mod tool;
 mod truth;
 mod workload;
 
 use std::path::PathBuf;
 
 pub use account::{Account, account_together, accounts};
-pub use agent::{Agent, Output, run, unprivileged};
+pub use agent::{Agent, Output, cgroup2, run, unprivileged};
 pub use churn::{Attempts, Churn, Quiet};
 pub use kind::Kind;
 pub use patience::{patience, until, wait_until};
 pub use process::Process;
+pub use ramp::Ramped;
+pub use random::{Random, seed};
+pub use tool::{keyed, reached_us, wall_us};
 pub use truth::{cpu_ns, open_fds, page_sum_kib, process_clock_ns, socket_inodes};
 pub use workload::Workload;
 
@@ -45,4 +51,9 @@ pub fn binary(name: &str) -> PathBuf {
 /// A number of a report.
 pub fn number(value: &serde_json::Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Whether this is a virtual machine of the matrix.
+pub fn in_machine() -> bool {
+    std::env::var_os("RESMGR_TEST_VM").is_some()
 }

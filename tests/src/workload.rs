@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -41,6 +41,19 @@ impl Workload {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Gives an order and waits for it to be done; `None` where it ended instead.
+    pub fn attempt(&mut self, order: impl Display) -> Option<String> {
+        writeln!(self.orders, "{order}").ok()?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).ok()?;
+        Some(answer.trim_end().strip_prefix("ok")?.trim().to_owned())
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("it is a child")
     }
 
     /// Blocks until it has ended; returns when that was seen.

@@ -25,8 +25,8 @@ fn beyond(report: &Value, pid: u32) -> Vec<String> {
         .collect()
 }
 
-fn workload_in_tool(agent: &Agent) -> Workload {
-    let mut command: Command = agent.client(&["exec", "--require", "--tool", "audited", "--"]);
+fn workload_in_tool(agent: &Agent, mode: &str) -> Workload {
+    let mut command: Command = agent.client(&["exec", "--require", "--tool", "audited", "--mode", mode, "--"]);
     command.arg(resmgr_tests::binary("workload"));
     Workload::over(&mut command)
 }
@@ -36,7 +36,7 @@ fn at_rest_every_number_is_equal() {
     let agent = Agent::start(&[]);
     let mut listener = Workload::start();
     let address = listener.order("listen 127.0.0.1:0");
-    let mut workload = workload_in_tool(&agent);
+    let mut workload = workload_in_tool(&agent, "throttle");
     workload.order(format!("connect {address} 3"));
     workload.order("touch 10000000");
     workload.order("spin-threads 3 20");
@@ -62,7 +62,7 @@ fn at_rest_every_number_is_equal() {
 #[test]
 fn under_change_every_number_lies_in_between() {
     let agent = Agent::start(&[]);
-    let mut workload = workload_in_tool(&agent);
+    let mut workload = workload_in_tool(&agent, "throttle");
     let pid = workload.pid();
     let busy = std::thread::spawn(move || {
         for _ in 0..20 {
@@ -81,9 +81,9 @@ fn under_change_every_number_lies_in_between() {
 
 #[test]
 fn numbers_that_are_wrong_are_found_and_named() {
-    // By events alone, what arrives over a socket is not seen.
+    // By events alone, what arrives over a socket is not seen, unless it could be refused.
     let agent = Agent::start(&["--no-sweep"]);
-    let mut workload = workload_in_tool(&agent);
+    let mut workload = workload_in_tool(&agent, "observe");
     workload.order("receive 9");
     let (output, report) = audit(&agent);
     assert_eq!(output.code, Some(1));

@@ -1,7 +1,13 @@
 //! What is documented is there, and what is there is documented.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    process::Command,
+};
 
 use resmgr_tests::{Agent, Workload, binary, run, until};
 use serde_json::Value;
@@ -18,6 +24,11 @@ fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
                 let key = match path {
                     "tools_by_name" => "NAME",
                     path if path.ends_with("file_handles_by_kind") => "KIND",
+                    path if path.ends_with("budgets") || path.ends_with("learned") => "RESOURCE",
+                    path if path.ends_with("rows[].use") => "MEASURE",
+                    path if path.starts_with("rows[].") && (path.ends_with("limits") || path.ends_with("needs")) => {
+                        continue;
+                    }
                     _ => key,
                 };
                 let path = if path.is_empty() {
@@ -50,11 +61,14 @@ fn documented(page: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_field_of_the_status_report_is_documented_and_no_other() {
-    let agent = Agent::start(&[]);
+    let folder = Agent::folder();
+    let config = folder.path().join("resmgr.toml");
+    fs::write(&config, "[tool.documented.budget]\nfds = 1000\n").unwrap();
+    let agent = Agent::start(&["--config", config.to_str().unwrap(), "--sweep-interval", "100ms"]);
     let mut listener = Workload::start();
     let address = listener.order("listen 127.0.0.1:0");
     // A tool with all that a tool can have.
-    let mut command = agent.client(&["exec", "--require", "--tool", "documented", "--"]);
+    let mut command = agent.exec("documented", &["--fds", "50:4000", "--mode", "throttle"]);
     let mut workload = Workload::over(command.arg(binary("workload")));
     workload.order(format!("connect {address} 1"));
     workload.order("open 60");
@@ -67,19 +81,82 @@ fn every_field_of_the_status_report_is_documented_and_no_other() {
             .is_object()
             .then_some(())
     });
+    until("its budget is known", || {
+        let budgets = agent.status(&["documented", "--fresh"])["tools"][0]["budgets"].take();
+        budgets["fds"].is_object().then_some(())
+    });
     let mut found = BTreeSet::new();
     paths(&agent.status(&["--fresh", "--processes"]), "", &mut found);
     paths(&agent.status(&["--pid", &workload.pid().to_string()]), "", &mut found);
+    // What it uses grows, until that is told.
+    until("growth is found", || {
+        workload.order("open 1");
+        agent.status(&["documented"])["tools"][0]["growth"]
+            .is_object()
+            .then_some(())
+    });
+    paths(
+        &asked(&agent, r#"{"v":1,"method":"status","params":{"forecast":true}}"#),
+        "",
+        &mut found,
+    );
     let page = documented(&document("status.md"));
     let missing: Vec<_> = found.difference(&page).collect();
     assert!(missing.is_empty(), "not in docs/status.md: {missing:?}");
-    // Nothing is learned yet; a hook is missing on some hosts only.
-    let elsewhere = |path: &String| path.starts_with("tools[].pattern.") || path.starts_with("agent.hooks_missing[]");
+    // A hook is missing on some hosts only.
+    let elsewhere = |path: &String| path.starts_with("agent.hooks_missing[]");
     let invented: Vec<_> = page.difference(&found).filter(|path| !elsewhere(path)).collect();
     assert!(
         invented.is_empty(),
         "in docs/status.md, but never reported: {invented:?}"
     );
+}
+
+/// What the agent answers to a line.
+fn asked(agent: &Agent, line: &str) -> Value {
+    let mut socket = UnixStream::connect(agent.socket()).unwrap();
+    writeln!(socket, "{line}").unwrap();
+    let mut answer = String::new();
+    BufReader::new(socket).read_line(&mut answer).unwrap();
+    serde_json::from_str::<Value>(&answer).unwrap()["ok"].take()
+}
+
+#[test]
+fn every_field_of_the_history_is_documented_and_no_other() {
+    let agent = Agent::start(&["--sweep-interval", "100ms"]);
+    // An operation that ends.
+    let mut workload = agent.workload("documented", &["--mode", "observe"]);
+    workload.order("spin 300");
+    let history = until("an operation is in its history", || {
+        let output = run(&mut agent.client(&["history", "documented", "--format", "json", "--resolution", "1s"]));
+        let history: Value = serde_json::from_str(&output.stdout).ok()?;
+        let has_ended = history["rows"]
+            .as_array()?
+            .iter()
+            .any(|row| row["use"]["operations"].is_object());
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        workload.order("spin 50");
+        has_ended.then_some(history)
+    });
+    let mut found = BTreeSet::new();
+    paths(&history, "", &mut found);
+    let page = documented(&document("history.md"));
+    let resolutions = ["1s", "1m", "1h"];
+    let page: BTreeSet<String> = page
+        .into_iter()
+        .filter(|name| !resolutions.contains(&name.as_str()))
+        .collect();
+    assert_eq!(found, page);
+    let measures: BTreeSet<&String> = history["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|row| row["use"].as_object().unwrap().keys())
+        .collect();
+    assert_eq!(measures.len(), 6, "{measures:?}");
+    for measure in measures {
+        assert!(document("history.md").contains(&format!("`{measure}`")), "{measure}");
+    }
 }
 
 #[test]
@@ -103,6 +180,11 @@ fn every_flag_is_documented() {
         "status",
         "limits show",
         "limits set",
+        "limits suggest",
+        "history",
+        "report",
+        "backtest limits",
+        "backtest forecast",
         "explain",
         "alerts",
         "cleanup",

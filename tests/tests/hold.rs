@@ -67,7 +67,7 @@ fn memory_beyond_the_maximum_is_never_had_and_warnings_come_first() {
     let agent = Agent::start(&[]);
     let mut neighbour = start(&agent, "neighbour", &["--memory", "64M:64M"]);
     neighbour.order(format!("touch {}", 8 * MIB));
-    let script = r#"for n in 1 2 3 4 5 6 7 8; do echo "touch $((12 << 20))"; done"#;
+    let script = r#"for n in $(seq 40); do echo "touch $((2 << 20))"; done"#;
     let mut greedy = exec(&agent, "greedy", &["--memory", "16M:64M"]);
     greedy.args([
         "sh",
@@ -138,15 +138,20 @@ fn a_leaf_holds_what_the_mode_says_and_lets_go_where_it_says_so() {
         return;
     }
     assert_eq!(said(&folder, "memory.max"), (128 * MIB).to_string());
-    assert_eq!(said(&folder, "memory.high"), "max");
+    // Drawn before anything is used, for what no event tells.
+    assert_eq!(
+        said(&folder, "memory.high"),
+        (128 * MIB * 95 / 100 / 65_536 * 65_536).to_string()
+    );
     assert_eq!(said(&folder, "memory.oom.group"), "1");
     assert_eq!(said(&folder, "pids.max"), "4096");
     // Critical: the soft line is drawn, a little below the hard one.
     held.order(format!("touch {}", 122 * MIB));
     let soft = until("the soft line is drawn", || {
-        said(&folder, "memory.high").parse::<u64>().ok()
+        let soft = said(&folder, "memory.high").parse::<u64>().unwrap();
+        (soft > 122 * MIB).then_some(soft)
     });
-    assert!((120 * MIB..128 * MIB).contains(&soft), "{soft}");
+    assert!(soft < 128 * MIB, "{soft}");
     let shown = tool(&agent, "held");
     assert!(steps(&shown).contains(&"memory soft_line".to_owned()), "{shown}");
 
@@ -160,7 +165,7 @@ fn a_leaf_holds_what_the_mode_says_and_lets_go_where_it_says_so() {
         (said(&folder, "memory.max") == (256 * MIB).to_string()).then_some(())
     });
     until("the soft line is taken back", || {
-        (said(&folder, "memory.high") == "max").then_some(())
+        (said(&folder, "memory.high").parse::<u64>().unwrap() > 240 * MIB).then_some(())
     });
     set(&["--mode", "observe"]);
     until("nothing holds", || {
@@ -188,12 +193,9 @@ fn an_operation_beyond_its_cpu_time_is_slowed_and_then_ended() {
         let tool = tool(&agent, "ended");
         tool["ended_s"].is_u64().then_some(tool)
     });
-    let action = last["actions"].as_array().unwrap().last().unwrap().clone();
-    assert_eq!(
-        (&action["step"], &action["reason"]),
-        (&"clean_up".into(), &"held".into()),
-        "{last}"
-    );
+    let actions = last["actions"].as_array().unwrap();
+    let action = actions.iter().find(|action| action["step"] == "clean_up").unwrap();
+    assert_eq!(action["reason"], "held", "{last}");
     assert!(number(&action["evidence"]["value"]) >= 500, "{action}");
     assert_eq!(number(&action["evidence"]["over_s"]), 1);
     let exit = &last["root_exit"];
@@ -226,14 +228,16 @@ fn what_passes_the_maximum_of_descriptors_is_ended_where_it_is_enforced() {
     let mut leaking = start(&agent, "leaking", &["--fds", "10:20", "--grace", "300ms"]);
     let mut full = start(&agent, "full", &["--fds", "10:20", "--grace", "300ms"]);
     full.order(format!("dup {}", 20 - open_fds(full.pid()).len()));
-    leaking.order(format!("dup {}", 21 - open_fds(leaking.pid()).len()));
+    // A child's copies are refused by nothing.
+    leaking.order(format!("dup {}", 12 - open_fds(leaking.pid()).len()));
+    leaking.order("fork-idle");
     until("the tool is ended", || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", leaking.pid())).unwrap();
         stat.contains(") Z ").then_some(())
     });
     let explained = run(&mut agent.client(&["explain", "leaking"])).stdout;
     assert!(
-        explained.contains("fds: clean-up: the use was 21, of a maximum of 20"),
+        explained.contains("fds: clean-up: the use was 24, of a maximum of 20"),
         "{explained}"
     );
     // All that it may have is not too much.
@@ -276,15 +280,9 @@ fn what_holds_survives_the_agent_and_goes_with_it_where_that_is_asked() {
     assert!(is_held(held.pid()));
     let mut release = Agent::pinned_command(&agent.folder_path(), &["--release"]);
     assert_eq!(run(&mut release).code, Some(0));
-    if holds {
-        assert_eq!(said(&folder, "memory.max"), "max");
-        assert_eq!(said(&folder, "pids.max"), "max");
-    } else {
-        assert_eq!(data(held.pid()), "unlimited");
-    }
+    assert!(!folder.exists(), "it has gone, with what its files held");
+    assert_eq!(data(held.pid()), "unlimited");
     held.order("numbers");
-    drop(held);
-    let _ = fs::remove_dir(&folder);
 }
 
 #[test]

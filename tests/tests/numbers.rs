@@ -1,4 +1,5 @@
 //! Numbers on the live kernel: processes with a known use, compared with /proc and with arithmetic.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 
@@ -176,6 +177,138 @@ fn without_sweeps_connections_are_counted_exactly_for_plain_calls() {
     assert_eq!(number(&events["connections_made"]), made);
     assert_eq!(number(&events["connections_accepted"]), made);
     assert_eq!(number(&process["connections"]), 2 * made);
+}
+
+#[test]
+fn without_sweeps_virtual_memory_is_the_kernels_after_each_call_that_changes_it() {
+    let agent = Agent::start(&["--no-sweep"]);
+    let mut workload = Workload::start();
+    // The whole size of its address space in pages.
+    let truth = |pid: u32| -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+        let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+        pages * rustix::param::page_size() as u64
+    };
+    let mut before = truth(workload.pid());
+    for (order, grows) in [
+        ("map 30000000", 30_000_000),
+        ("remap 50000000", 20_000_000),
+        ("remap 10000000", -40_000_000),
+        ("unmap", -10_000_000),
+        ("brk 3000000", 3_000_000),
+    ] {
+        workload.order(order);
+        let now = truth(workload.pid());
+        assert_eq!(
+            number(&agent.process(workload.pid())["virtual_bytes"]),
+            now,
+            "after {order}"
+        );
+        assert!(
+            now.cast_signed() - before.cast_signed() - grows < 1 << 20,
+            "{order} did nothing"
+        );
+        before = now;
+    }
+}
+
+#[test]
+fn peaks_stay_when_what_was_used_is_given_back() {
+    const MIB: u64 = 1 << 20;
+    let agent = Agent::start(&["--sweep-interval", "60s"]);
+    let mut listener = Workload::start();
+    let address = listener.order("listen 127.0.0.1:0");
+    let mut exec = agent.client(&["exec", "--require", "--tool", "peak", "--"]);
+    let mut workload = Workload::over(exec.arg(resmgr_tests::binary("workload")));
+    let tool = || agent.status(&["peak", "--fresh"])["tools"][0].take();
+    // What a child uses that no sweep saw.
+    let of_child: u64 = workload.order(format!("fork-touch {}", 24 * MIB)).parse().unwrap();
+    assert!(of_child > 24 * MIB);
+    assert_eq!(number(&tool()["peak"]["process_rss_bytes"]), of_child);
+
+    workload.order("open 30");
+    workload.order(format!("connect {address} 6"));
+    workload.order("fork-idle-many 2");
+    let open: usize = pids_of(&agent, "peak").iter().map(|&pid| open_fds(pid).len()).sum();
+    tool();
+    workload.order("end-idle");
+    workload.order(format!("touch {}", 48 * MIB));
+    let at_most = number(&tool()["usage"]["memory_bytes"]);
+    workload.order("forget");
+    workload.order("close 30");
+    workload.order("disconnect 6");
+    let (now, peak) = {
+        let tool = tool();
+        (tool["usage"].clone(), tool["peak"].clone())
+    };
+    assert!(number(&now["memory_bytes"]) < 24 * MIB, "{now}");
+    // What a cgroup is charged with moves a little by itself.
+    let highest = number(&peak["memory_bytes"]);
+    assert!(
+        at_most >= 48 * MIB && (at_most..at_most + 4 * MIB).contains(&highest),
+        "{at_most}: {peak}"
+    );
+    assert_eq!(number(&peak["open_fds"]), open as u64);
+    assert_eq!((number(&peak["connections"]), number(&peak["processes"])), (6, 3));
+    // The process's own, as the kernel has noted it, but for what its CPUs hold back.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", workload.pid())).unwrap();
+    let noted = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let noted: u64 = noted.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+    let shown = number(&agent.process(workload.pid())["peak_rss_bytes"]);
+    assert!(shown.abs_diff(noted << 10) <= MIB, "{shown} and {noted} KiB");
+}
+
+/// The processes of a tool.
+fn pids_of(agent: &Agent, tool: &str) -> Vec<u32> {
+    let status = agent.status(&[tool, "--fresh", "--processes"]);
+    let processes = status["processes"].as_array().unwrap().iter();
+    processes
+        .map(|process| u32::try_from(number(&process["pid"])).unwrap())
+        .collect()
+}
+
+#[test]
+fn what_it_costs_and_what_is_lost_stands_in_every_status() {
+    let agent = Agent::start(&["--sweep-interval", "100ms"]);
+    let mut exec = agent.client(&["exec", "--require", "--tool", "any", "--"]);
+    let _workload = Workload::over(exec.arg(resmgr_tests::binary("workload")));
+    // The programs' own time is sampled in one pass of sixteen.
+    wait_until("a sample of the programs' cost", 30, || {
+        number(&agent.status(&[])["agent"]["programs"]["runs"]) > 0
+    });
+    let status = agent.status(&[])["agent"].take();
+    let (sampled, run) = (
+        number(&status["programs"]["sampled_ns"]),
+        number(&status["programs"]["run_ns"]),
+    );
+    let cpus = std::thread::available_parallelism().unwrap().get() as u64;
+    assert!(run > 0 && run < sampled * cpus, "{status}");
+    assert!(
+        number(&status["sweep_ns"]) > 0 && number(&status["cpu_time_ns"]) > 0,
+        "{status}"
+    );
+    for what in [
+        "ring_full",
+        "counters_full",
+        "sockets_full",
+        "crossings_full",
+        "runs_missed",
+    ] {
+        number(&status["losses"][what]);
+    }
+    for what in ["cpu_time_ns", "virtual_bytes", "fds", "connections"] {
+        assert!(
+            number(&status["drift"][what]) <= number(&status["drift_total"][what]),
+            "{status}"
+        );
+    }
+    let maps = status["maps"].as_array().unwrap();
+    let used = |name: &str| {
+        let map = maps.iter().find(|map| map["map"] == name).unwrap();
+        assert!(map["entries"].as_u64() <= map["max_entries"].as_u64(), "{map}");
+        number(&map["entries"])
+    };
+    assert!(used("COUNTERS") >= 1, "{maps:?}");
 }
 
 #[test]

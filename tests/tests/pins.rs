@@ -1,7 +1,11 @@
 //! Pins on the live kernel: what is counted while no agent runs, who takes over, and what is left.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use resmgr::{
     kernel::{HostFacts, Kernel, LoadOptions, Mounts},
@@ -47,8 +51,15 @@ fn what_happens_while_no_agent_runs_is_counted() {
     let before = tool(&agent, "kept");
     agent.signal(Signal::KILL);
     let _ = agent.wait();
-    let children_ns: u64 = workload.order("fork-many 1000").parse().unwrap();
-    workload.order("open 100");
+    // Ten seconds of it: what the tool does lies all over them.
+    let (mut children_ns, killed) = (0, Instant::now());
+    for part in 1..=10 {
+        children_ns += workload.order("fork-many 100").parse::<u64>().unwrap();
+        workload.order("open 10");
+        wait_until("another second without an agent", 30, || {
+            killed.elapsed() >= Duration::from_secs(part)
+        });
+    }
     agent.start_again(&[]);
     let after = tool(&agent, "kept");
     assert_eq!(after["instance"], before["instance"]);
@@ -138,9 +149,7 @@ fn generations(pins: &Path, abi: u32) -> usize {
 fn a_newer_version_takes_over_from_an_older_one_which_then_leaves_it_alone() {
     let mut agent = Agent::start_pinned(&[]);
     let mut workload = workload_in_tool(&agent, "moved");
-    if !keeps_all_hooks(&agent) {
-        return;
-    }
+    let kept_hooks = keeps_all_hooks(&agent);
     let (pins, folder) = (agent.pin_dir(), agent.folder_path());
     let before = tool(&agent, "moved");
     agent.signal(Signal::TERM);
@@ -171,10 +180,13 @@ fn a_newer_version_takes_over_from_an_older_one_which_then_leaves_it_alone() {
         ..
     } = kernel.tool_sums(kept[0].0.slot).unwrap();
     let since = |now: u64, what: &str| now - number(&before["events"][what]);
-    assert_eq!(
-        (since(fds_opened, "fds_opened"), since(fds_closed, "fds_closed")),
-        (calls, calls)
-    );
+    let (opened, closed) = (since(fds_opened, "fds_opened"), since(fds_closed, "fds_closed"));
+    if kept_hooks {
+        assert_eq!((opened, closed), (calls, calls));
+    } else {
+        // Nothing was on the calls until it came; nothing is counted twice all the same.
+        assert!(opened <= calls && closed <= calls, "{opened} and {closed} of {calls}");
+    }
     assert_eq!(
         (processes, processes_total),
         (1, number(&before["processes_total"]) + children)
@@ -228,11 +240,12 @@ fn what_is_not_ours_is_named_and_stays() {
     let (pins, folder) = (agent.pin_dir(), agent.folder_path());
     agent.signal(Signal::TERM);
     let _ = agent.wait();
+    let own = format!("abi-{ABI_VERSION}/notes");
     for (stranger, said) in [
         ("cilium", "not resmgr's"),
         ("abi-99", "newer resmgr"),
         ("abi-1/TOOLS", "no map"),
-        ("abi-2/notes", "not resmgr's"),
+        (own.as_str(), "not resmgr's"),
     ] {
         let path = pins.join(stranger);
         fs::create_dir_all(&path).unwrap();
@@ -247,7 +260,7 @@ fn what_is_not_ours_is_named_and_stays() {
         fs::remove_dir(&path).unwrap();
     }
     // A link of another name than its program's.
-    let generation = fs::read_dir(pins.join("abi-2"))
+    let generation = fs::read_dir(pins.join(format!("abi-{ABI_VERSION}")))
         .unwrap()
         .flatten()
         .map(|entry| entry.path())

@@ -1,15 +1,10 @@
 //! Exactness at random: every way of making and ending descriptors and connections, and at every quiet point the agent's
-//! numbers against the kernel's own account, difference 0.
+//! numbers, kinds, states and peers against the kernel's own account, difference 0.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    env,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    time::Instant,
-};
+use std::{collections::BTreeMap, env, time::Instant};
 
-use resmgr_tests::{Account, Agent, Attempts, Churn, Quiet, account_together, accounts};
+use resmgr_tests::{Account, Agent, Attempts, Churn, Quiet, account_together, accounts, seed};
 use rustix::io::Errno;
 use serde_json::Value;
 
@@ -46,15 +41,26 @@ const TRIES: u32 = 20;
 
 #[test]
 fn at_every_quiet_point_descriptors_and_connections_are_exact() {
-    let seed =
-        env::var("RESMGR_TEST_SEED").map_or_else(|_| any_seed(), |seed| seed.parse().expect("a seed is a number"));
+    let seed = seed();
     let scale = Scale::chosen();
     let repeat = Repeat(seed);
     println!("seed {seed}, {} operations", scale.operations);
 
     // It sweeps when it is asked to, so that its estimate between sweeps is events' alone.
     let agent = Agent::start(&["--sweep-interval", "60s"]);
-    let mut churn = Churn::over(&mut agent.client(&["exec", "--require", "--tool", "churn", "--"]), seed);
+    // Each connection is reserved, and none is refused.
+    let limits = [
+        "--profile",
+        "heavy",
+        "--connections",
+        "100000:100000",
+        "--fds",
+        "1000000:1000000",
+        "--mode",
+        "throttle",
+    ];
+    let mut exec = agent.client(&["exec", "--require", "--tool", "churn"]);
+    let mut churn = Churn::over(exec.args(limits).arg("--"), seed);
     let (began, mut round, mut drift) = (Instant::now(), 0, Drift::default());
     let mut seen = Seen::default();
     let attempts = loop {
@@ -77,6 +83,7 @@ fn at_every_quiet_point_descriptors_and_connections_are_exact() {
         }
     };
     churn.finish();
+    assert!(seen.several_tables > 0 && seen.headless > 0, "{seen}");
     show(&attempts);
     for kind in &attempts {
         assert_tried(kind);
@@ -98,10 +105,6 @@ impl Drop for Repeat {
     }
 }
 
-fn any_seed() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
 /// What the quiet points had to show.
 #[derive(Default)]
 struct Seen {
@@ -112,6 +115,7 @@ struct Seen {
     most_connections: usize,
     several_tables: usize,
     headless: usize,
+    kinds: BTreeMap<&'static str, u64>,
     asked_again: u32,
 }
 
@@ -122,6 +126,9 @@ impl Seen {
         self.connections += account.connections.len();
         self.most_descriptors = self.most_descriptors.max(account.descriptors.len());
         self.most_connections = self.most_connections.max(account.connections.len());
+        for (&kind, &count) in &account.kinds {
+            *self.kinds.entry(kind).or_default() += count;
+        }
         self.several_tables += usize::from(account.tables > 1);
         let leader = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         self.headless += usize::from(leader.contains(") Z "));
@@ -133,7 +140,7 @@ impl std::fmt::Display for Seen {
         write!(
             formatter,
             "compared {} processes, {} of them with several tables and {} without their leader: {} descriptors (up to {} \
-             of one), {} connections (up to {} of one); {} times the truth changed meanwhile",
+             of one), {} connections (up to {} of one); {} times the truth changed meanwhile\nof kinds: {:?}",
             self.processes,
             self.several_tables,
             self.headless,
@@ -142,6 +149,7 @@ impl std::fmt::Display for Seen {
             self.connections,
             self.most_connections,
             self.asked_again,
+            self.kinds,
         )
     }
 }
@@ -230,9 +238,9 @@ fn pids(status: &Value) -> Vec<u32> {
 /// How the tool is shown otherwise than its processes are together: each table once, each connection once.
 fn difference_of_tool(status: &Value, truth: &Account, drift: &mut Drift) -> Option<String> {
     let tool = &status["tools"][0];
-    let numbers = |value: &Value| value.as_array().unwrap().iter().map(number).collect::<Vec<u64>>();
-    let descriptors = numbers(&tool["usage"]["file_handles"]).len();
-    let connections: BTreeSet<u64> = numbers(&tool["usage"]["network_connections"]).into_iter().collect();
+    let usage = &tool["usage"];
+    let descriptors = usage["file_handles"].as_array().unwrap().len();
+    let (connections, kinds) = (connections(usage), kinds(usage));
     drift.tool.push((
         tool["events"]["fds_open"]
             .as_i64()
@@ -243,15 +251,48 @@ fn difference_of_tool(status: &Value, truth: &Account, drift: &mut Drift) -> Opt
             .unwrap()
             .abs_diff(truth.connections.len().try_into().unwrap()),
     ));
-    (descriptors != truth.descriptors.len() || connections != truth.connections).then(|| {
+    let is_right =
+        descriptors == truth.descriptors.len() && kinds == of_kinds(truth) && connections == truth.connections;
+    (!is_right).then(|| {
         format!(
-            "the tool: {descriptors} descriptors and connections {connections:?} are shown, and there are {} and {:?} in \
-             {} tables",
+            "the tool: {descriptors} descriptors {kinds:?} and connections {connections:?} are shown, and there are {} \
+             {:?} and {:?} in {} tables",
             truth.descriptors.len(),
+            truth.kinds,
             truth.connections,
             truth.tables
         )
     })
+}
+
+/// The descriptors by kind that a report shows.
+fn kinds(usage: &Value) -> BTreeMap<String, u64> {
+    let kinds = usage["file_handles_by_kind"].as_object().unwrap();
+    kinds
+        .iter()
+        .map(|(kind, count)| (kind.clone(), number(count)))
+        .collect()
+}
+
+fn of_kinds(truth: &Account) -> BTreeMap<String, u64> {
+    let kinds = truth.kinds.iter();
+    kinds.map(|(&kind, &count)| (kind.to_owned(), count)).collect()
+}
+
+/// The connections that a report shows, with protocol, state and addresses; asserts that both its lists have the same.
+fn connections(usage: &Value) -> BTreeMap<u64, String> {
+    let one = |connection: &Value| {
+        let text = |key: &str| connection[key].as_str().unwrap().to_owned();
+        let words = ["protocol", "state", "local", "remote"].map(text);
+        (number(&connection["inode"]), words.join(" "))
+    };
+    let connections: BTreeMap<u64, String> = usage["connections"].as_array().unwrap().iter().map(one).collect();
+    let numbers = usage["network_connections"].as_array().unwrap();
+    assert!(
+        numbers.len() == connections.len() && numbers.iter().all(|inode| connections.contains_key(&number(inode))),
+        "{usage}"
+    );
+    connections
 }
 
 /// Some of the processes, others each time.
@@ -287,19 +328,19 @@ fn difference(process: &Value, truth: &Account, drift: &mut Drift) -> Option<Str
     })
 }
 
-/// How a process's descriptors and connections are shown otherwise than they are.
+/// How a process's descriptors, their kinds, and its connections are shown otherwise than they are.
 fn difference_in_detail(process: &Value, truth: &Account) -> Option<String> {
-    let numbers = |value: &Value| value.as_array().unwrap().iter().map(number).collect::<Vec<u64>>();
     let usage = &process["usage"];
-    let mut descriptors = numbers(&usage["file_handles"]);
+    let mut descriptors: Vec<u64> = usage["file_handles"].as_array().unwrap().iter().map(number).collect();
     descriptors.sort_unstable();
     let true_descriptors: Vec<u64> = truth.descriptors.iter().copied().map(u64::from).collect();
-    let connections: BTreeSet<u64> = numbers(&usage["network_connections"]).into_iter().collect();
-    (descriptors != true_descriptors || connections != truth.connections).then(|| {
+    let (connections, kinds) = (connections(usage), kinds(usage));
+    let is_right = descriptors == true_descriptors && kinds == of_kinds(truth) && connections == truth.connections;
+    (!is_right).then(|| {
         format!(
-            "process {} in detail: descriptors {descriptors:?} and connections {connections:?} are shown, and there are \
-             {true_descriptors:?} and {:?}",
-            process["pid"], truth.connections
+            "process {} in detail: descriptors {descriptors:?} {kinds:?} and connections {connections:?} are shown, and \
+             there are {true_descriptors:?} {:?} and {:?}",
+            process["pid"], truth.kinds, truth.connections
         )
     })
 }

@@ -96,7 +96,8 @@ fn what_is_observed_is_not_refused_until_it_is_throttled() {
         let output = run(agent.client(&["limits", "set", "watched"]).args(flags));
         assert_eq!(output.code, Some(0), "{}", output.stderr);
     };
-    let mut watched = start(&agent, "watched", &["--connections", "5:20", "--mode", "observe"]);
+    let flags = ["--connections", "5:20", "--fds", "1000:1000", "--mode", "observe"];
+    let mut watched = start(&agent, "watched", &flags);
     assert_eq!(at_once(&mut watched, &address), [50, 0, 0]);
     assert_eq!(tool(&agent, "watched")["levels"]["connections"], "emergency");
     watched.order("disconnect 50");

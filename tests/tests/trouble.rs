@@ -505,9 +505,17 @@ fn doctor_tells_what_the_host_offers_and_changes_nothing() {
             .clone()
     };
     assert_eq!(output.code, Some(0), "{}", output.stderr);
-    for what in ["kernel", "BTF", "BPF programs", "system call tracepoints"] {
+    for what in ["kernel", "BTF", "system call tracepoints"] {
         assert_eq!(finding(what)["verdict"], "ok", "{}", finding(what));
     }
+    // All programs attach, but those that need what this kernel refuses.
+    let (programs, lsm) = (finding("BPF programs"), finding("BPF LSM"));
+    assert_eq!(programs["verdict"], lsm["verdict"], "{programs} {lsm}");
+    let attached = programs["found"].as_str().unwrap();
+    assert!(
+        !attached.contains(", not ") || attached.contains(", not LSM file_open"),
+        "{attached}"
+    );
     // What it says of controllers is what the kernel says.
     let lacking = finding("cgroup v2 controllers")["verdict"] == "lacks";
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();

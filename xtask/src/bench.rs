@@ -1,5 +1,5 @@
 //! `cargo xtask bench NAME`: `startup` is how long until the agent answers, and what it weighs; the others are the
-//! benchmarks of `resmgr-tests`. Asserts nothing: a shared machine would make that a coin toss.
+//! benchmarks of `resmgr-tests`, here or (`--vm KERNEL`) in a virtual machine. Asserts nothing: a shared machine would make that a coin toss.
 
 use std::{
     fs,
@@ -17,12 +17,12 @@ use crate::{
     arguments::{Argument, Arguments},
     distribution,
     run::{self, Folders},
-    shell,
+    shell, vm,
     workspace::Workspace,
 };
 
 /// The benchmarks of `resmgr-tests`, a file each in its folder of benchmarks.
-const OF_TESTS: [&str; 5] = ["exec", "hooks", "outside", "react", "sweep"];
+const OF_TESTS: [&str; 6] = ["estimator", "exec", "hooks", "outside", "react", "sweep"];
 
 const RUNS: u32 = 5;
 const REQUEST: &str = "{\"v\":1,\"method\":\"status\",\"params\":{}}\n";
@@ -40,7 +40,17 @@ pub(crate) fn main(workspace: &Workspace, rest: &[String]) -> Result<ExitCode> {
         Some(other) => return arguments.unknown(&other),
         None => bail!("name a benchmark: startup, {}", OF_TESTS.join(", ")),
     };
-    arguments.none()?;
+    let mut kernel = None;
+    while let Some(argument) = arguments.next() {
+        match argument {
+            Argument::Option("vm") if of_tests.is_some() => kernel = Some(arguments.value("vm")?),
+            other => return arguments.unknown(&other),
+        }
+    }
+    if let (Some(name), Some(kernel)) = (&of_tests, kernel) {
+        let passed = vm::bench(workspace, name, kernel)?;
+        return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     if !shell::is_root()? {
         bail!("the agent needs root, and a start through sudo would be measured with it: run this as root");
     }

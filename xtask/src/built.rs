@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// What a built program is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A binary with tests in it.
+    /// A binary with tests in it, or a benchmark.
     Test,
     /// A program of a package.
     Program,
@@ -34,7 +34,8 @@ fn one(message: &str) -> Option<Built> {
         return None;
     }
     // A target that may be tested says so too, outside its profile.
-    let kind = if profile.contains("\"test\":true") {
+    let is_bench = target.contains("\"kind\":[\"bench\"]");
+    let kind = if profile.contains("\"test\":true") || is_bench {
         Kind::Test
     } else if target.contains("\"kind\":[\"bin\"]") {
         Kind::Program

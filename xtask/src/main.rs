@@ -43,12 +43,14 @@ Usage: cargo xtask COMMAND
       --out FILE                 write the object there, and no manifest
   lint                           formatting, clippy, documentation, tidy
   tidy                           the rules that no compiler checks
-  bench NAME                     as root; prints, judges nothing
+  bench NAME [--vm KERNEL]       as root; prints, judges nothing; `--vm` in a virtual machine with that kernel
       startup                    from start to first answer, and memory at rest
+      estimator                  a sample and a series' state, over 4,000 series; scores of the committed series
       exec                       `resmgr exec` beyond the host's own cgroup move; how soon `status --json` answers
       hooks                      each hook by the kernel's BPF statistics, in a tool and in none
       outside                    calls timed without an agent, with one, in a tool, and under bpftrace (on PATH)
-      react                      from a line crossed to the alert, from `resmgr cleanup` and from the end of a grace to the last process gone
+      react                      from a line crossed to the alert, from `resmgr cleanup` and from the end of a grace to the last process gone;
+                                 with `--vm`, that last beside earlyoom
       sweep                      the agent's pass over 5,000 processes beside reading /proc
 
 What needs root goes through sudo where you are not root.

@@ -11,10 +11,13 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     arguments::{Argument, Arguments},
     built::{self, Kind},
-    shell,
+    distribution, shell,
     vm::{self, Wanted},
     workspace::Workspace,
 };
+
+/// The browser that shows reports, by its package and its program.
+const BROWSER: &str = "chromium";
 
 /// The package whose tests need root.
 const LIVE: &str = "resmgr-tests";
@@ -45,6 +48,14 @@ pub(crate) fn main(workspace: &Workspace, rest: &[String]) -> Result<ExitCode> {
 }
 
 fn on_the_host(workspace: &Workspace, wanted: &Wanted) -> Result<bool> {
+    if wanted.full && shell::find_on_path(BROWSER).is_none() {
+        let by_hand = "install Chromium, or leave out --full";
+        distribution::install(
+            &[BROWSER, "fonts-dejavu-core"],
+            "reports are looked at in a browser",
+            by_hand,
+        )?;
+    }
     let mut variables: Vec<(&str, &OsStr)> = Vec::new();
     if wanted.full {
         variables.push(("RESMGR_TEST_FULL", "1".as_ref()));

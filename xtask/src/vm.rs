@@ -113,13 +113,42 @@ pub(crate) fn run(workspace: &Workspace, kernels: Option<&str>, wanted: &Wanted)
     Ok(rows.iter().all(|row| row.outcome.is_ok()))
 }
 
+/// Runs a benchmark on one kernel, and prints what it prints; whether it came to its end.
+pub(crate) fn bench(workspace: &Workspace, name: &str, kernel: &str) -> Result<bool> {
+    let kernels = kernels::named(Some(kernel))?;
+    let [kernel] = kernels[..] else {
+        bail!("name one kernel: what two machines do at once is not worth measuring");
+    };
+    let wanted = Wanted {
+        bench: Some(name.to_owned()),
+        ..Wanted::default()
+    };
+    machine::prepare()?;
+    let log = workspace.vm_target().join(format!("bench-{name}-{}.log", kernel.name));
+    let machine = Machine {
+        kernel: image_of(workspace, kernel)?,
+        files: image::build(workspace, &wanted)?,
+        log,
+    };
+    println!("booting Linux {}", kernel.name);
+    let boot = machine.run(limits(&wanted))?;
+    for run in &boot.report.runs {
+        run.output().for_each(|line| println!("{line}"));
+    }
+    let passed = boot.report.runs.iter().all(report::Run::has_ended_well) && !boot.report.runs.is_empty();
+    if !passed {
+        println!("it did not come to its end: {}", workspace.show(&machine.log));
+    }
+    Ok(passed)
+}
+
 fn limits(wanted: &Wanted) -> Limits {
     let minutes = |count: u64| Duration::from_secs(60 * count);
     Limits {
         boot: minutes(1),
         // Longer than a test waits for something before it fails, and says what for.
-        silence: minutes(if wanted.full { 20 } else { 6 }),
-        total: minutes(if wanted.full { 90 } else { 20 }),
+        silence: minutes(if wanted.full { 20 } else { 8 }),
+        total: minutes(if wanted.full { 90 } else { 35 }),
     }
 }
 
@@ -207,6 +236,12 @@ fn show(workspace: &Workspace, row: &Row, machine: &Machine, boot: Option<&Boot>
     }
     for run in &boot.report.runs {
         println!("  {}: {}", run.name, run.summary.as_deref().unwrap_or("no result"));
+    }
+    for (name, failed) in &boot.report.again {
+        println!("  {name} was run a second time, one test at a time; at the first:");
+        for line in failed {
+            println!("    {line}");
+        }
     }
     if let Err(failure) = &row.outcome {
         for line in boot.report.evidence() {

@@ -37,10 +37,16 @@ impl Call {
         }
     }
 
+    /// Its number.
+    #[inline(always)]
+    pub fn number(self) -> u32 {
+        self.register(offset!(registers_call))
+    }
+
     /// Whether it is connect.
     #[inline(always)]
     pub fn is_connect(self) -> bool {
-        self.register(offset!(registers_call)) == offset!(call_connect)
+        self.number() == offset!(call_connect)
     }
 
     /// Its first argument, where that is a descriptor.

@@ -20,7 +20,7 @@ pub use socket::{
     CLOSE, ESTABLISHED, File, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, SYN_SENT, Socket, Transport, TypedSocket,
 };
 pub use table::Table;
-pub use task::Task;
+pub use task::{Task, is_worker_running};
 
 /// User space overrides this before loading; the verifier then knows each value.
 #[unsafe(no_mangle)]

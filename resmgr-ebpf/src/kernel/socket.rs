@@ -9,6 +9,14 @@ use crate::maps::FACTS;
 #[derive(Clone, Copy)]
 pub struct File(u64);
 
+/// A file that execve opens, in its flags.
+const FMODE_EXEC: u32 = 0x20;
+/// A file that stands for no opening of its own, in its mode: what a file system like overlayfs opens beneath another.
+const FMODE_NOACCOUNT: u32 = 0x2000_0000;
+/// File systems that open files beneath theirs (linux/magic.h).
+const ECRYPTFS: u64 = 0xf15f;
+const CODA: u64 = 0x7375_7245;
+
 impl File {
     /// Wraps the file of an iterator.
     #[inline(always)]
@@ -20,6 +28,16 @@ impl File {
     #[inline(always)]
     pub fn operations(self) -> u64 {
         probe(self.0, offset!(file_f_op))
+    }
+
+    /// Whether it is opened for no descriptor: to be executed, or by a file system beneath another file. Where that one opens
+    /// as anybody does, the upper one is left out in its place.
+    #[inline(always)]
+    pub fn is_for_no_descriptor(self) -> bool {
+        let flags: u32 = probe(self.0, offset!(file_f_flags));
+        let mode: u32 = probe(self.0, offset!(file_f_mode));
+        let (_, _, file_system) = self.inode();
+        flags & FMODE_EXEC | mode & FMODE_NOACCOUNT != 0 || matches!(file_system, ECRYPTFS | CODA)
     }
 
     /// Mode bits, inode number, magic of the file system.

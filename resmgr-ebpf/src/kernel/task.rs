@@ -2,7 +2,7 @@
 
 use resmgr_common::{COMM_LEN, RSS_KINDS};
 
-use super::{Memory, Table, load, offset};
+use super::{Memory, Table, current_task, follow, load, offset};
 
 /// The kernel's mark of a task that is switched away from for the last time.
 const TASK_DEAD: u32 = 0x80;
@@ -12,6 +12,12 @@ const MAX_RT_PRIO: i32 = 100;
 const PF_KTHREAD: u32 = 0x0020_0000;
 /// Threads that the kernel adds to a process (`io_uring`, vhost) without a fork event.
 const PF_WORKER: u32 = 0x10 | 0x4000;
+
+/// Whether the task that runs makes calls for another one (`io_uring`): the registers that it has are none of a call's.
+#[inline(always)]
+pub fn is_worker_running() -> bool {
+    follow::<u32>(current_task(), offset!(task_flags)) & PF_WORKER != 0
+}
 
 /// A task, by a pointer that the verifier knows the type of.
 #[derive(Clone, Copy)]

@@ -1,16 +1,24 @@
 //! What is told to people: by the log, by a command, and to who asks for it.
 
-use std::{collections::HashMap, time::Duration};
+mod words;
 
-use tokio::{sync::oneshot, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
-use super::server::Caller;
+use tokio::time::Instant;
+
+use self::words::{message, raise};
+use super::server::{Answer, Caller};
 use crate::{
     alert::{Alerts, Hook, Seen},
-    export::{amount, count},
-    manager::EnhancedResourceManager,
-    model::{Alert, AlertKind, AlertState, Clock, Crossing, Resource, ResourceStatus, Source},
-    protocol::{AlertsParams, AlertsReport, Refusal},
+    engine::Engine,
+    export::growth as growth_in_words,
+    model::{
+        Alert, AlertKind, AlertState, Clock, Crossing, Growth, Resource, ResourceStatus, Source, ToolName, ToolSlot,
+    },
+    protocol::{AlertsParams, AlertsReport},
     track::TrackedTool,
 };
 
@@ -18,9 +26,8 @@ use crate::{
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// Births a second, on the average over a sweep interval, that are worth an alert.
 const SPAWNS_PER_SECOND: u64 = 100;
-
-/// An answer's line, to be sent.
-type Answer = oneshot::Sender<Result<Vec<u8>, Refusal>>;
+/// How long a process may be on its way into its tool's cgroup, in nanoseconds.
+const WAY_IN_NS: u64 = 1_000_000_000;
 
 /// Who waits for the next alert.
 struct Waiting {
@@ -30,10 +37,13 @@ struct Waiting {
     answer: Answer,
 }
 
-/// How many processes a tool had had, and when.
+/// What was seen of a tool at the last sweep.
 #[derive(Clone, Copy)]
-struct Births {
-    total: u64,
+struct Looked {
+    /// How many processes it had had.
+    processes_total: u64,
+    /// Since when processes have been outside of its cgroup.
+    out_since_ns: Option<u64>,
     at_ns: u64,
 }
 
@@ -42,7 +52,7 @@ pub(super) struct Alerting {
     alerts: Alerts,
     hook: Option<Hook>,
     waiting: Vec<Waiting>,
-    births: HashMap<u64, Births>,
+    looked: HashMap<u64, Looked>,
 }
 
 impl Alerting {
@@ -52,83 +62,137 @@ impl Alerting {
             alerts: Alerts::default(),
             hook: command.map(Hook::new),
             waiting: Vec::new(),
-            births: HashMap::new(),
+            looked: HashMap::new(),
         }
     }
 
     /// What the kernel has just told.
-    pub(super) fn crossed<S: Source>(
-        &mut self,
-        manager: &EnhancedResourceManager<S>,
-        crossings: &[Crossing],
-        clock: &impl Clock,
-    ) {
+    pub(super) fn crossed<S: Source>(&mut self, engine: &Engine<S>, crossings: &[Crossing], clock: &impl Clock) {
         for crossing in crossings.iter().filter(|crossing| crossing.risen) {
-            let tool = manager.tracker().tool(crossing.slot);
+            let tool = engine.tracker().tool(crossing.slot);
             let Some(tool) = tool.filter(|tool| tool.identity.instance == crossing.instance) else {
                 continue;
             };
             let kind = AlertKind::Limit(crossing.resource);
             let limit = tool.limits.range(crossing.resource).current;
-            self.see(tool, kind, crossing.level, Some(crossing.value), Some(limit), clock);
+            // The line may have been raised since: that it was crossed is worth a warning all the same.
+            let now = ResourceStatus::of(crossing.value, limit).max(ResourceStatus::Warning);
+            self.see(
+                tool,
+                kind,
+                crossing.level.min(now),
+                Some(crossing.value),
+                Some(limit),
+                clock,
+            );
         }
     }
 
+    /// What tools' leaves are charged with, which the kernel has just told of.
+    pub(super) fn charged<S: Source>(&mut self, engine: &Engine<S>, slots: &BTreeSet<ToolSlot>, clock: &impl Clock) {
+        for tool in slots.iter().filter_map(|slot| engine.tracker().tool(*slot)) {
+            self.stands(tool, Resource::Memory, clock);
+        }
+    }
+
+    /// How a resource stands.
+    fn stands(&mut self, tool: &TrackedTool, resource: Resource, clock: &impl Clock) {
+        let (value, limit) = (tool.value(resource), tool.limits.range(resource).current);
+        let level = tool.level(resource);
+        self.see(tool, AlertKind::Limit(resource), level, Some(value), Some(limit), clock);
+    }
+
     /// What the last sweep has found.
-    pub(super) fn swept<S: Source>(&mut self, manager: &EnhancedResourceManager<S>, clock: &impl Clock) {
+    pub(super) fn swept<S: Source>(&mut self, engine: &Engine<S>, clock: &impl Clock) {
         let now_ns = clock.now().monotonic_ns;
-        let before = std::mem::take(&mut self.births);
-        for tool in manager.tracker().tools() {
+        let before = std::mem::take(&mut self.looked);
+        let speakers = speakers(engine);
+        for tool in engine.tracker().tools() {
             let instance = tool.identity.instance;
             for resource in Resource::ALL {
-                let (value, limit) = (tool.value(resource), tool.limits.range(resource).current);
-                self.see(
-                    tool,
-                    AlertKind::Limit(resource),
-                    tool.level(resource),
-                    Some(value),
-                    Some(limit),
-                    clock,
-                );
+                self.stands(tool, resource, clock);
             }
-            let births = Births {
-                total: tool.processes_total(),
+            self.grows(tool, engine.growth(instance), clock);
+            let escaped = tool.usage.escaped.len() as u64;
+            let before = before.get(&instance);
+            let looked = Looked {
+                processes_total: tool.processes_total(),
+                out_since_ns: (escaped > 0).then(|| before.and_then(|before| before.out_since_ns).unwrap_or(now_ns)),
                 at_ns: now_ns,
             };
-            if let Some(before) = before.get(&instance) {
-                let born = births.total.saturating_sub(before.total);
+            if let Some(before) = before {
+                let born = looked.processes_total.saturating_sub(before.processes_total);
                 let per_second = born * 1_000_000_000 / now_ns.saturating_sub(before.at_ns).max(1);
-                let level = if per_second >= SPAWNS_PER_SECOND {
-                    ResourceStatus::Warning
-                } else {
-                    ResourceStatus::Normal
-                };
                 self.see(
                     tool,
                     AlertKind::SpawnRate,
-                    level,
+                    worth(per_second >= SPAWNS_PER_SECOND),
                     Some(per_second),
                     Some(SPAWNS_PER_SECOND),
                     clock,
                 );
             }
-            self.births.insert(instance, births);
-            let (fullest, most) = fullest_table(manager, tool).unwrap_or((0, u64::MAX));
+            self.looked.insert(instance, looked);
+            for (resource, of) in Resource::ALL.into_iter().zip(tool.budgets) {
+                let Some(of) = of.filter(|_| speakers.contains(&instance)) else {
+                    continue;
+                };
+                let kind = AlertKind::Budget(resource);
+                self.see(tool, kind, of.level(), Some(of.used), Some(of.limit), clock);
+            }
+            // Under Critical it is page cache that is dropped at the line, and nothing that the tool needs.
+            let level = if tool.stall.is_felt() && tool.level(Resource::Memory) >= ResourceStatus::Critical {
+                ResourceStatus::Critical
+            } else {
+                ResourceStatus::Normal
+            };
+            let per_second = Some(tool.stall.high_per_second);
+            self.see(tool, AlertKind::Stalled, level, per_second, None, clock);
+            let (fullest, most) = fullest_table(engine, tool).unwrap_or((0, u64::MAX));
             let level = ResourceStatus::of(fullest, most);
             self.see(tool, AlertKind::ProcessFds, level, Some(fullest), Some(most), clock);
+            // One that has just registered is on its way in.
+            let is_out = looked
+                .out_since_ns
+                .is_some_and(|since| now_ns.saturating_sub(since) >= WAY_IN_NS);
+            self.see(tool, AlertKind::Escaped, worth(is_out), Some(escaped), None, clock);
         }
-        self.alerts.retain(|instance| self.births.contains_key(&instance));
+        self.alerts.retain(|instance| self.looked.contains_key(&instance));
         self.answer_who_waited_long();
     }
 
     /// A tool runs on without those that it belongs to, or does no more.
     pub(super) fn left(&mut self, tool: &TrackedTool, is_left: bool, clock: &impl Clock) {
-        let level = if is_left {
-            ResourceStatus::Warning
-        } else {
-            ResourceStatus::Normal
+        let processes = Some(tool.usage.processes);
+        self.see(tool, AlertKind::Left, worth(is_left), processes, None, clock);
+    }
+
+    /// What is known of its growth.
+    fn grows(&mut self, tool: &TrackedTool, growth: Option<&Growth>, clock: &impl Clock) {
+        let first = growth.and_then(|growth| growth.growing.first());
+        let value = first.map(|growing| tool.value(growing.resource));
+        let limit = first.map(|growing| tool.limits.range(growing.resource).max);
+        let seen = seen(tool, AlertKind::Growth, worth(growth.is_some()), value, limit);
+        let name = &tool.identity.name;
+        let message = || match (growth, first) {
+            (Some(growth), Some(first)) => format!(
+                "{}; to raise that: {}; what was learned: resmgr explain {name}",
+                growth_in_words(growth),
+                raise(tool, first.resource, tool.limits.range(first.resource).max),
+            ),
+            _ => "it does not grow any more".to_owned(),
         };
-        self.see(tool, AlertKind::Left, level, Some(tool.usage.processes), None, clock);
+        self.tell(&seen, message, clock);
+    }
+
+    /// What could not be written of what is to hold a tool, and why.
+    pub(super) fn held(&mut self, tool: &TrackedTool, failure: Option<&str>, clock: &impl Clock) {
+        let seen = seen(tool, AlertKind::NotHeld, worth(failure.is_some()), None, None);
+        let message = || match failure {
+            Some(failure) => format!("a limit does not hold: {failure}"),
+            None => "all limits hold".to_owned(),
+        };
+        self.tell(&seen, message, clock);
     }
 
     fn see(
@@ -140,16 +204,12 @@ impl Alerting {
         limit: Option<u64>,
         clock: &impl Clock,
     ) {
-        let seen = Seen {
-            tool: tool.identity.name.clone(),
-            instance: tool.identity.instance,
-            uid: tool.identity.uid,
-            kind,
-            level,
-            value,
-            limit,
-        };
-        if let Some(alert) = self.alerts.see(&seen, || message(tool, &seen), clock.now()) {
+        let seen = seen(tool, kind, level, value, limit);
+        self.tell(&seen, || message(tool, &seen), clock);
+    }
+
+    fn tell(&mut self, seen: &Seen, message: impl FnOnce() -> String, clock: &impl Clock) {
+        if let Some(alert) = self.alerts.see(seen, message, clock.now()) {
             self.deliver(&alert);
         }
     }
@@ -204,12 +264,47 @@ impl Alerting {
     }
 }
 
+/// Of the instances of each name that share a budget, the oldest: what is told of it is told of that one.
+fn speakers<S: Source>(engine: &Engine<S>) -> BTreeSet<u64> {
+    let mut oldest: BTreeMap<(&ToolName, u32), u64> = BTreeMap::new();
+    for tool in engine.tracker().tools() {
+        let identity = &tool.identity;
+        let first = oldest
+            .entry((&identity.name, identity.uid))
+            .or_insert(identity.instance);
+        *first = identity.instance.min(*first);
+    }
+    oldest.into_values().collect()
+}
+
+/// Worth a warning, or nothing.
+fn worth(is_so: bool) -> ResourceStatus {
+    if is_so {
+        ResourceStatus::Warning
+    } else {
+        ResourceStatus::Normal
+    }
+}
+
+fn seen(tool: &TrackedTool, kind: AlertKind, level: ResourceStatus, value: Option<u64>, limit: Option<u64>) -> Seen {
+    Seen {
+        tool: tool.identity.name.clone(),
+        instance: tool.identity.instance,
+        uid: tool.identity.uid,
+        kind,
+        level,
+        value,
+        limit,
+        is_last: matches!(kind, AlertKind::Limit(resource) if limit == Some(tool.limits.range(resource).max)),
+    }
+}
+
 /// Of a tool's processes, the one whose table comes closest to the most descriptors that it may have (its soft
 /// `RLIMIT_NOFILE`): how many it has, and may have. Only processes that have many are asked.
-fn fullest_table<S: Source>(manager: &EnhancedResourceManager<S>, tool: &TrackedTool) -> Option<(u64, u64)> {
+fn fullest_table<S: Source>(engine: &Engine<S>, tool: &TrackedTool) -> Option<(u64, u64)> {
     /// No limit that is in use is lower than this; four fifths of it are near it.
     const MANY: u64 = 200;
-    let processes = tool.usage.pids.iter().filter_map(|&pid| manager.tracker().process(pid));
+    let processes = tool.usage.pids.iter().filter_map(|&pid| engine.tracker().process(pid));
     let many = processes.filter(|process| process.sample.open_fds >= MANY);
     let near = many.filter_map(|process| {
         let most = crate::enforce::most_descriptors(process.sample.id.pid)?;
@@ -217,42 +312,4 @@ fn fullest_table<S: Source>(manager: &EnhancedResourceManager<S>, tool: &Tracked
     });
     // The larger share: a / b > c / d where a * d > c * b.
     near.max_by(|a, b| (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1))))
-}
-
-/// What a person should know, and what to type.
-fn message(tool: &TrackedTool, seen: &Seen) -> String {
-    let name = &seen.tool;
-    let (value, limit) = (seen.value.unwrap_or(0), seen.limit.unwrap_or(0));
-    match seen.kind {
-        AlertKind::Limit(resource) => {
-            let range = tool.limits.range(resource);
-            let flag = match resource {
-                Resource::Memory => "--memory",
-                Resource::Cpu => "--cpu",
-                Resource::Fds => "--fds",
-                Resource::Connections => "--connections",
-            };
-            format!(
-                "{resource}: {} of {}, the maximum is {}; to raise it: resmgr limits set {name} {flag} MAX",
-                amount(resource, value),
-                amount(resource, limit),
-                amount(resource, range.max),
-            )
-        }
-        AlertKind::SpawnRate => format!(
-            "{} processes are born a second; to end them all: resmgr cleanup {name}",
-            count(value)
-        ),
-        AlertKind::ProcessFds => format!(
-            "one process has {} of the {} descriptors that it may have itself; to raise that: ulimit -n in the shell \
-             that starts it, or LimitNOFILE= in its unit",
-            count(value),
-            count(limit),
-        ),
-        AlertKind::Left => format!(
-            "{} processes run on without the tool's first one, or without whoever started it; to end them: resmgr \
-             cleanup {name}; to have that done: --orphans reap, or --orphans keep to hear no more of it",
-            count(value)
-        ),
-    }
 }

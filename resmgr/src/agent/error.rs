@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{kernel::KernelError, model::SourceError};
+use crate::{enforce::JournalError, kernel::KernelError, model::SourceError};
 
 /// The agent cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,9 @@ pub enum AgentError {
     /// Reading from the kernel failed.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// What was changed on the host cannot be known, or not be noted.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// Another agent answers at the socket.
     #[error(
         "an agent already answers at {}{}: stop it, or give this one a --socket of its own",

@@ -3,11 +3,13 @@
 mod alerting;
 mod clock;
 mod error;
+mod historian;
 mod instance;
 mod proc;
 mod report;
 mod run;
 mod server;
+mod start;
 mod tools;
 
 use std::{
@@ -20,11 +22,13 @@ use resmgr_common::ABI_VERSION;
 use crate::{
     config::{LimitPolicy, Rule},
     kernel::{BpfObject, HostFacts, Kernel, KernelError},
+    model::{Retention, Tuning},
 };
 
 pub use clock::SystemClock;
 pub use error::AgentError;
 pub use run::run;
+pub use tools::leaves;
 
 /// Where an agent lives and how it works.
 #[derive(Clone, Debug)]
@@ -47,6 +51,10 @@ pub struct AgentOptions {
     pub rules: Vec<Rule>,
     /// Which limits tools get.
     pub limits: LimitPolicy,
+    /// What is paid for when limits are chosen.
+    pub tuning: Tuning,
+    /// How long which history is kept.
+    pub retention: Retention,
     /// What a shell runs for each alert.
     pub alert_command: Option<String>,
     /// Time between sweeps.
@@ -61,18 +69,24 @@ pub struct AgentOptions {
     pub btf: Option<PathBuf>,
 }
 
-/// Detaches the programs that an agent left in a folder for pins, and forgets what they counted; lets go of the tools in the
-/// leaves that it left. An agent that runs keeps its own.
-pub fn release(pin_dir: &Path, cgroup_root: Option<PathBuf>) -> Result<(), AgentError> {
+/// Removes what an agent has left: detaches its programs and forgets what they counted, and puts back what it changed for
+/// tools, by the journal in its state folder. An agent that runs keeps its own.
+pub fn release(pin_dir: &Path, state_dir: &Path, cgroup_root: Option<PathBuf>) -> Result<(), AgentError> {
     if !rustix::process::geteuid().is_root() {
         return Err(KernelError::NotRoot.into());
     }
+    // Both are locked by an agent that runs: neither is touched before both are ours.
+    let journal = state_dir.is_dir().then(|| start::open_journal(state_dir)).transpose()?;
     if pin_dir.exists() {
         Kernel::release(pin_dir, ABI_VERSION)?;
     }
     let facts = HostFacts::look(None);
-    if let Some(leaves) = tools::leaves(facts.cgroup2.as_deref(), cgroup_root) {
-        leaves.release();
+    let leaves = leaves(facts.cgroup2.as_deref(), cgroup_root);
+    if let Some(journal) = journal {
+        for error in tools::put_all_back(&journal, leaves.as_ref(), |_, _| false) {
+            tracing::warn!("{error}");
+        }
+        journal.remove()?;
     }
     Ok(())
 }

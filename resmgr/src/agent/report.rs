@@ -1,4 +1,4 @@
-//! From what the manager knows to what a caller is shown.
+//! From what the engine knows to what a caller is shown.
 
 mod tools;
 
@@ -8,11 +8,11 @@ use std::cmp::Reverse;
 
 use super::{AgentOptions, proc, server::Caller, tools::is_theirs};
 use crate::{
-    manager::EnhancedResourceManager,
+    engine::Engine,
     model::{Clock, ProcessSample, Source, SourceError, Timestamp},
     protocol::{
-        AgentStatus, DescriptorStatus, ProcessSelection, ProcessStatus, Refusal, RefusalCode, STATUS_VERSION, SortKey,
-        StatusParams, StatusReport,
+        AgentStatus, DescriptorStatus, HistoryStatus, ProcessSelection, ProcessStatus, Refusal, RefusalCode,
+        STATUS_VERSION, SortKey, StatusParams, StatusReport,
     },
     track::{ResourceTracker, TrackedProcess},
 };
@@ -26,29 +26,30 @@ impl From<SourceError> for Refusal {
 
 /// Makes the status report that a caller asks for.
 pub(super) fn status<S: Source>(
-    manager: &mut EnhancedResourceManager<S>,
+    engine: &mut Engine<S>,
     params: &StatusParams,
     caller: Caller,
     options: &AgentOptions,
     started: Timestamp,
+    history: HistoryStatus,
     clock: &impl Clock,
 ) -> Result<StatusReport, Refusal> {
-    if params.fresh || manager.refreshed().is_none() {
-        manager.refresh(clock)?;
+    if params.fresh || engine.refreshed().is_none() {
+        engine.refresh(clock)?;
     }
     let processes = match params.processes {
         ProcessSelection::None => None,
-        ProcessSelection::Pid(pid) => Some(vec![one_process(manager, pid, caller)?]),
-        ProcessSelection::Top | ProcessSelection::All => Some(list(manager, params, caller)),
+        ProcessSelection::Pid(pid) => Some(vec![one_process(engine, pid, caller)?]),
+        ProcessSelection::Top | ProcessSelection::All => Some(list(engine, params, caller)),
     };
-    manager.read_sums()?;
-    let tools = tools::list(manager, params, caller, clock.now())?;
-    let taken_at = manager.refreshed().unwrap_or_else(|| clock.now());
+    engine.read_sums()?;
+    let tools = tools::list(engine, params, caller, clock.now())?;
+    let taken_at = engine.refreshed().unwrap_or_else(|| clock.now());
     Ok(StatusReport {
         version: STATUS_VERSION,
         taken_at: taken_at.wall,
-        agent: agent(manager, options, started, clock.now())?,
-        host: manager.tracker().totals(|sample| may_see(caller, sample)),
+        agent: agent(engine, options, started, history, clock.now())?,
+        host: engine.tracker().totals(|sample| may_see(caller, sample)),
         tools_by_name: tools::by_name(&tools),
         tools,
         processes,
@@ -61,17 +62,18 @@ fn may_see(caller: Caller, sample: &ProcessSample) -> bool {
 }
 
 fn agent<S: Source>(
-    manager: &mut EnhancedResourceManager<S>,
+    engine: &mut Engine<S>,
     options: &AgentOptions,
     started: Timestamp,
+    history: HistoryStatus,
     now: Timestamp,
 ) -> Result<AgentStatus, SourceError> {
     let pid = std::process::id();
-    let losses = manager.losses()?;
-    let own = manager.tracker().process(pid).map(|process| &process.sample);
+    let losses = engine.losses()?;
+    let own = engine.tracker().process(pid).map(|process| &process.sample);
     let memory = own.and_then(|own| own.memory);
-    let (drift, drift_total) = manager.tracker().drift();
-    let cost = manager.cost();
+    let (drift, drift_total) = engine.tracker().drift();
+    let cost = engine.cost();
     Ok(AgentStatus {
         pid,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -80,7 +82,7 @@ fn agent<S: Source>(
         resident_bytes: memory.map(|memory| memory.anon_bytes + memory.file_bytes + memory.shmem_bytes),
         events_lost: losses.ring_full,
         losses,
-        sweeping: manager.is_sweeping(),
+        sweeping: engine.is_sweeping(),
         sweeps: cost.sweeps,
         sweeps_failed: cost.failed,
         sweep_ns: cost.last_ns,
@@ -88,25 +90,27 @@ fn agent<S: Source>(
         sweep_interval_ms: u64::try_from(options.sweep_interval.as_millis()).unwrap_or(u64::MAX),
         drift,
         drift_total,
-        maps: manager.map_use()?,
-        programs: manager.program_cost(),
-        hooks_pinned: manager.capabilities().hooks_pinned,
-        hooks_adopted: manager.capabilities().hooks_adopted,
-        hooks_attached: manager.capabilities().hooks_attached,
-        hooks_missing: manager.capabilities().hooks_missing.clone(),
-        ended: manager.tracker().ended(),
+        maps: engine.map_use()?,
+        programs: engine.program_cost(),
+        hooks_pinned: engine.capabilities().hooks_pinned,
+        hooks_adopted: engine.capabilities().hooks_adopted,
+        hooks_attached: engine.capabilities().hooks_attached,
+        refuses_descriptors: engine.capabilities().refuses_descriptors,
+        hooks_missing: engine.capabilities().hooks_missing.clone(),
+        ended: engine.tracker().ended(),
+        history,
     })
 }
 
-fn list<S: Source>(manager: &EnhancedResourceManager<S>, params: &StatusParams, caller: Caller) -> Vec<ProcessStatus> {
+fn list<S: Source>(engine: &Engine<S>, params: &StatusParams, caller: Caller) -> Vec<ProcessStatus> {
     let all = params.processes == ProcessSelection::All;
-    let tracker = manager.tracker();
+    let tracker = engine.tracker();
     let is_asked_for = |process: &TrackedProcess| {
         let Some(name) = &params.tool else { return true };
         let tool = process.sample.tool.and_then(|slot| tracker.tool(slot));
         tool.is_some_and(|tool| tool.identity.name == *name)
     };
-    let mut shown: Vec<&TrackedProcess> = manager
+    let mut shown: Vec<&TrackedProcess> = engine
         .tracker()
         .processes()
         .filter(|process| may_see(caller, &process.sample) && (all || !process.sample.kernel_thread))
@@ -143,12 +147,8 @@ fn sort(processes: &mut [&TrackedProcess], key: SortKey) {
     }
 }
 
-fn one_process<S: Source>(
-    manager: &mut EnhancedResourceManager<S>,
-    pid: u32,
-    caller: Caller,
-) -> Result<ProcessStatus, Refusal> {
-    let visible = manager
+fn one_process<S: Source>(engine: &mut Engine<S>, pid: u32, caller: Caller) -> Result<ProcessStatus, Refusal> {
+    let visible = engine
         .tracker()
         .process(pid)
         .filter(|process| may_see(caller, &process.sample));
@@ -157,9 +157,9 @@ fn one_process<S: Source>(
         Refusal::new(RefusalCode::NotFound, message)
     };
     let mut status = visible
-        .map(|process| describe(process, manager.tracker()))
+        .map(|process| describe(process, engine.tracker()))
         .ok_or_else(absent)?;
-    if let Some((usage, files)) = manager.process_usage(pid)? {
+    if let Some((usage, files)) = engine.process_usage(pid)? {
         let descriptors = files.into_iter().map(|file| DescriptorStatus {
             fd: file.fd,
             kind: file.kind,

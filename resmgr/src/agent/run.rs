@@ -1,11 +1,10 @@
 //! The agent's loop: one task owns all state; everything that can wake it is one of [`Wake`].
 
-use std::time::Duration;
+mod answers;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde::Serialize;
+use std::{sync::Arc, time::Duration};
+
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
 };
@@ -13,17 +12,21 @@ use tokio::{
 use super::{
     AgentError, AgentOptions, SystemClock,
     alerting::Alerting,
+    historian::{Found, Historian, HistoryOptions, Opening},
     instance::{self, Instance},
-    report,
     server::{self, Question},
-    tools::{Asked, Entry, Tools},
+    start::{Signals, open_journal, raise_descriptors, start_kernel},
+    tools::{Asked, Tools},
 };
 use crate::{
-    kernel::{HostFacts, Kernel, KernelError, LoadOptions, Mounts, Readable},
-    manager::EnhancedResourceManager,
+    adapt::AdaptiveResourceManager,
+    enforce::Journal,
+    engine::Engine,
+    kernel::{HostFacts, Kernel, KernelError, Mounts, Readable},
     model::{Clock as _, Timestamp},
-    protocol::{Method, Refusal, RefusalCode, Registered, Response},
 };
+
+pub(super) use answers::to_line;
 
 /// Requests that wait for the loop at most; clients beyond that wait in their own tasks.
 const WAITING_REQUESTS: usize = 64;
@@ -32,6 +35,8 @@ const WAITING_REQUESTS: usize = 64;
 enum Wake {
     /// The ring holds something urgent, or more than one batch of it.
     Kernel,
+    /// The memory of a leaf came to a line.
+    Charge,
     /// A program has logged something.
     Log,
     /// It is time for a sweep.
@@ -40,6 +45,8 @@ enum Wake {
     Request(Question),
     /// The end of a tool asks.
     Ending(Asked),
+    /// A look at the history has found a season, or none.
+    Season(Found),
     /// SIGHUP.
     Reload,
     /// SIGTERM or SIGINT, or whoever started the loop wants it to end.
@@ -61,9 +68,16 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
     let signals = Signals::listen()?;
     let (claim, listener) = Instance::claim(&options.socket).await?;
     let mut state_made = Vec::new();
+    let mut journal = None;
     let mut mounts = Mounts::default();
     let result = async {
         state_made = instance::make_folder(&options.state_dir, 0o700)?;
+        let opened = journal.insert(Arc::new(open_journal(&options.state_dir)?)).clone();
+        // It is opened while the programs load.
+        let history = Historian::start(HistoryOptions {
+            path: (!options.ephemeral).then(|| options.state_dir.join("history.redb")),
+            retention: options.retention,
+        })?;
         mounts.ensure()?;
         let facts = HostFacts::look(options.btf.as_deref());
         let kernel = start_kernel(&facts, &options)?;
@@ -73,9 +87,15 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
             options.cgroup_root.clone(),
             options.rules.clone(),
             options.limits.clone(),
+            opened,
         );
         let (ask, questions) = mpsc::channel(WAITING_REQUESTS);
-        let agent = Agent::new(kernel, (tools, endings), options.clone(), started, questions, signals)?;
+        let told = Told {
+            questions,
+            endings,
+            signals,
+        };
+        let agent = Agent::new(kernel, tools, history, options.clone(), started, told)?;
         let server = tokio::spawn(server::serve(listener, ask));
         let result = agent.run(ready, stop).await;
         server.abort();
@@ -83,6 +103,10 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
     }
     .await;
     if options.ephemeral || result.is_err() {
+        // What is still in it has not been put back, and whoever starts next has to know.
+        if let Some(Err(error)) = journal.and_then(Arc::into_inner).map(Journal::remove) {
+            tracing::warn!(%error, "the journal stays");
+        }
         mounts.undo();
         instance::remove_empty(&state_made);
     }
@@ -90,69 +114,31 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
     result
 }
 
-/// An agent that ends a large tool holds a descriptor for each process: it takes all that it may have.
-fn raise_descriptors() {
-    let now = getrlimit(Resource::Nofile);
-    let all = Rlimit {
-        current: now.maximum,
-        ..now
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, all) {
-        tracing::info!(%error, "the agent's own limit of descriptors stays");
-    }
-}
-
-fn start_kernel(facts: &HostFacts, options: &AgentOptions) -> Result<Kernel, AgentError> {
-    let load = LoadOptions {
-        object: options.object.clone(),
-        max_processes: options.max_processes,
-        ring_bytes: options.ring_bytes,
-        // Without sweeps nobody else counts the others.
-        track_all: options.track_all || options.no_sweep,
-        pin_dir: (!options.ephemeral).then(|| options.pin_dir.clone()),
-        ..LoadOptions::default()
-    };
-    Ok(Kernel::start(facts, &load)?)
-}
-
 /// Programs executed that are matched with rules before anything else gets a turn.
 const MATCHES: usize = 256;
 
-/// The signals that an agent heeds.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, AgentError> {
-        let listen = |kind| {
-            signal(kind).map_err(|source| AgentError::Runtime {
-                operation: "listen for signals",
-                source,
-            })
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hang_up: listen(SignalKind::hangup())?,
-        })
-    }
+/// What tells the loop of others.
+struct Told {
+    questions: mpsc::Receiver<Question>,
+    endings: mpsc::Receiver<Asked>,
+    signals: Signals,
 }
 
 /// All state of the loop.
 struct Agent {
-    manager: EnhancedResourceManager<Kernel>,
+    engine: Engine<Kernel>,
     tools: Tools,
     alerting: Alerting,
+    historian: Historian,
+    /// The history of earlier agents, until it is known.
+    opening: Option<Opening>,
+    seasons: mpsc::Receiver<Found>,
     options: AgentOptions,
     clock: SystemClock,
     started: Timestamp,
-    questions: mpsc::Receiver<Question>,
-    endings: mpsc::Receiver<Asked>,
-    signals: Signals,
+    told: Told,
     ring: Readable,
+    charges: Option<Readable>,
     log: Option<Readable>,
     tick: Interval,
     /// When tools are to be looked at again, if not before.
@@ -162,11 +148,11 @@ struct Agent {
 impl Agent {
     fn new(
         kernel: Kernel,
-        (tools, endings): (Tools, mpsc::Receiver<Asked>),
+        tools: Tools,
+        (historian, opening, seasons): (Historian, Opening, mpsc::Receiver<Found>),
         options: AgentOptions,
         started: Timestamp,
-        questions: mpsc::Receiver<Question>,
-        signals: Signals,
+        told: Told,
     ) -> Result<Self, AgentError> {
         let watch = |source| AgentError::Runtime {
             operation: "watch the event ring",
@@ -177,20 +163,25 @@ impl Agent {
             .log_fd()
             .and_then(|fd| fd.map(Readable::new).transpose())
             .map_err(watch)?;
+        let charges = tools.charges_fd().map(Readable::new).transpose().map_err(watch)?;
         let mut tick = interval_at(Instant::now() + options.sweep_interval, options.sweep_interval);
         // After a stall the next sweep tells all that there is to know: none is made up for.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut engine = Engine::new(kernel, !options.no_sweep);
+        engine.adapt_by(AdaptiveResourceManager::new(options.tuning));
         Ok(Self {
-            manager: EnhancedResourceManager::new(kernel, !options.no_sweep),
+            engine,
             tools,
             alerting: Alerting::new(options.alert_command.clone()),
+            historian,
+            opening: Some(opening),
+            seasons,
             options,
             clock: SystemClock,
             started,
-            questions,
-            endings,
-            signals,
+            told,
             ring,
+            charges,
             log,
             tick,
             look_again: None,
@@ -198,14 +189,28 @@ impl Agent {
     }
 
     async fn run(mut self, ready: impl FnOnce(), mut stop: mpsc::Receiver<()>) -> Result<(), AgentError> {
+        let past = match self.opening.take() {
+            Some(opening) => Some(opening.done().await),
+            None => None,
+        };
+        if let Some(past) = &past {
+            self.historian.resume(past, &mut self.engine, &self.clock);
+        }
         // Everything that runs already is known before the first answer.
-        let adopted = self.tools.start(&mut self.manager, &self.clock)?;
+        let adopted = self.tools.start(&mut self.engine, &self.clock)?;
+        if let Some(past) = past {
+            self.historian.adopt(past, &mut self.engine, &self.clock).await;
+        }
         self.announce(adopted);
         ready();
         loop {
             match self.next_wake(&mut stop).await {
                 Wake::Kernel => self.drain()?,
-                Wake::Log => self.manager.source_mut().flush_log(),
+                Wake::Charge => {
+                    self.drain()?;
+                    self.take_charges()?;
+                }
+                Wake::Log => self.engine.source_mut().flush_log(),
                 Wake::Tick => {
                     self.drain()?;
                     self.sweep();
@@ -216,14 +221,19 @@ impl Agent {
                 }
                 Wake::Ending(asked) => {
                     self.drain()?;
-                    self.tools.answer(&mut self.manager, asked, &self.clock)?;
+                    self.tools.answer(&mut self.engine, asked, &self.clock)?;
+                }
+                Wake::Season(found) => {
+                    let adaptive = self.engine.adaptive_mut();
+                    adaptive.set_season(found.instance, found.resource, found.season);
                 }
                 Wake::Reload => tracing::info!("nothing to reload: the agent runs on its flags"),
                 Wake::Stop(why) => {
                     tracing::info!(why, "stopping");
                     if self.options.ephemeral {
-                        self.tools.let_go(&self.manager);
+                        self.tools.let_go();
                     }
+                    self.historian.stop(&mut self.engine).await;
                     return Ok(());
                 }
             }
@@ -231,7 +241,7 @@ impl Agent {
     }
 
     fn announce(&self, adopted_tools: usize) {
-        let capabilities = self.manager.capabilities();
+        let capabilities = self.engine.capabilities();
         for missing in &capabilities.hooks_missing {
             tracing::warn!(hook = missing.hook, reason = missing.reason, "{}", missing.consequence);
         }
@@ -240,7 +250,7 @@ impl Agent {
             hooks = capabilities.hooks_attached,
             adopted_hooks = capabilities.hooks_adopted,
             adopted_tools,
-            processes = self.manager.tracker().processes().count(),
+            processes = self.engine.tracker().processes().count(),
             object = %self.options.object.origin(),
             "ready"
         );
@@ -249,17 +259,19 @@ impl Agent {
     async fn next_wake(&mut self, stop: &mut mpsc::Receiver<()>) -> Wake {
         tokio::select! {
             biased;
-            _ = self.signals.terminate.recv() => Wake::Stop("SIGTERM"),
-            _ = self.signals.interrupt.recv() => Wake::Stop("SIGINT"),
+            _ = self.told.signals.terminate.recv() => Wake::Stop("SIGTERM"),
+            _ = self.told.signals.interrupt.recv() => Wake::Stop("SIGINT"),
             Some(()) = stop.recv() => Wake::Stop("asked to"),
-            _ = self.signals.hang_up.recv() => Wake::Reload,
+            _ = self.told.signals.hang_up.recv() => Wake::Reload,
             _ = self.tick.tick() => Wake::Tick,
             () = sleep_until(self.look_again.unwrap_or_else(Instant::now)), if self.look_again.is_some() => Wake::Tick,
-            Some(asked) = self.endings.recv() => Wake::Ending(asked),
-            Some(question) = self.questions.recv() => Wake::Request(question),
+            Some(asked) = self.told.endings.recv() => Wake::Ending(asked),
+            Some(question) = self.told.questions.recv() => Wake::Request(question),
             () = self.ring.ready() => Wake::Kernel,
+            () = ready(self.charges.as_ref()) => Wake::Charge,
             () = ready(self.log.as_ref()) => Wake::Log,
-            () = std::future::ready(()), if self.manager.is_behind() => Wake::Kernel,
+            Some(found) = self.seasons.recv() => Wake::Season(found),
+            () = std::future::ready(()), if self.engine.is_behind() => Wake::Kernel,
         }
     }
 
@@ -268,22 +280,37 @@ impl Agent {
         let track_all = self.options.track_all || self.options.no_sweep;
         let mut decided = false;
         for _ in 0..MATCHES {
-            self.manager.drain(&self.clock)?;
-            let images = self.manager.take_images();
+            self.engine.drain(&self.clock)?;
+            let images = self.engine.take_images();
             if images.is_empty() {
                 break;
             }
             decided |= self
                 .tools
-                .match_executed(&mut self.manager, &images, &self.clock, track_all)?;
+                .match_executed(&mut self.engine, &images, &self.clock, track_all)?;
         }
         if decided {
-            self.manager.take_in(&self.clock)?;
+            self.engine.take_in(&self.clock)?;
         }
-        let crossings = self.manager.take_crossings();
+        let crossings = self.engine.take_crossings();
         if !crossings.is_empty() {
-            self.alerting.crossed(&self.manager, &crossings, &self.clock);
-            self.manager.raise(&crossings, &self.clock)?;
+            self.alerting.crossed(&self.engine, &crossings, &self.clock);
+            let risen = crossings.iter().filter(|crossing| crossing.risen);
+            self.engine
+                .raise(&risen.map(|crossing| crossing.slot).collect(), &self.clock)?;
+            self.hold();
+        }
+        Ok(())
+    }
+
+    /// Takes in that the memory of leaves came to a line.
+    fn take_charges(&mut self) -> Result<(), AgentError> {
+        let slots = self.tools.take_charges(&mut self.engine, &self.clock)?;
+        if !slots.is_empty() {
+            self.alerting.charged(&self.engine, &slots, &self.clock);
+            self.engine.raise(&slots, &self.clock)?;
+            // What is near the maximum is told of that, too, before the kernel acts.
+            self.alerting.charged(&self.engine, &slots, &self.clock);
             self.hold();
         }
         Ok(())
@@ -293,16 +320,20 @@ impl Agent {
     fn sweep(&mut self) {
         let swept = self
             .tools
-            .tick(&mut self.manager, &self.clock)
-            .and_then(|()| self.manager.refresh(&self.clock))
+            .tick(&mut self.engine, &self.clock)
+            .and_then(|()| self.engine.refresh(&self.clock))
+            .and_then(|()| self.tools.share_budgets(&mut self.engine, &self.clock))
             .and_then(|()| {
-                self.alerting.swept(&self.manager, &self.clock);
-                self.manager.adapt(&self.clock)
+                self.alerting.swept(&self.engine, &self.clock);
+                self.engine.adapt(&self.clock)
             });
         match swept {
             Ok(()) => {
                 self.tools
-                    .look_for_orphans(&mut self.manager, &mut self.alerting, &self.clock);
+                    .look_for_orphans(&mut self.engine, &mut self.alerting, &self.clock);
+                self.tools.tell(&self.engine, &mut self.alerting, &self.clock);
+                let ended = self.tools.take_ended();
+                self.historian.record(&mut self.engine, ended, &self.clock);
                 self.hold();
             }
             Err(error) => {
@@ -315,78 +346,10 @@ impl Agent {
     /// Holds tools by what is known of them, and remembers when to look again.
     fn hold(&mut self) {
         let now_ns = self.clock.now().monotonic_ns;
-        let again = self.tools.hold(&mut self.manager, &self.clock);
+        let again = self.tools.hold(&mut self.engine, &self.clock);
         let within = |at_ns: u64| Duration::from_nanos(at_ns.saturating_sub(now_ns));
         self.look_again = again.map(|at_ns| Instant::now() + within(at_ns));
     }
-
-    fn answer(&mut self, question: Question) {
-        let Question { method, caller, answer } = question;
-        let outcome = match method {
-            Method::Status(params) => {
-                if params.fresh {
-                    self.tools.look_into_leaves(&mut self.manager);
-                }
-                report::status(
-                    &mut self.manager,
-                    &params,
-                    caller,
-                    &self.options,
-                    self.started,
-                    &self.clock,
-                )
-                .and_then(to_line)
-            }
-            Method::Attach(params) => self
-                .tools
-                .attach(&mut self.manager, &params, caller, &self.clock)
-                .and_then(to_line),
-            Method::SetLimits(params) => self
-                .tools
-                .set_limits(&mut self.manager, &params, caller, &self.clock)
-                .and_then(to_line),
-            Method::Alerts(params) => {
-                self.alerting.ask(params, caller, answer);
-                return;
-            }
-            Method::CleanUp(params) => match self.tools.clean_up(&mut self.manager, &params, caller, &self.clock) {
-                Ok(endings) => {
-                    tokio::spawn(async move {
-                        let _ = answer.send(to_line(endings.run().await));
-                    });
-                    return;
-                }
-                Err(refusal) => Err(refusal),
-            },
-            Method::Register(params) => {
-                match self.tools.register(&mut self.manager, &params, caller, &self.clock) {
-                    Ok((registered, Some(entry))) => {
-                        // The kernel lets a process wait on its way into a cgroup: not this loop.
-                        tokio::spawn(async move {
-                            // A client that has hung up needs no answer.
-                            let _ = answer.send(to_line(enter(registered, entry).await));
-                        });
-                        return;
-                    }
-                    Ok((registered, None)) => to_line(registered),
-                    Err(refusal) => Err(refusal),
-                }
-            }
-        };
-        let _ = answer.send(outcome);
-    }
-}
-
-/// An answer's line.
-pub(super) fn to_line(content: impl Serialize) -> Result<Vec<u8>, Refusal> {
-    serde_json::to_vec(&Response::new(Ok(content)))
-        .map_err(|error| Refusal::new(RefusalCode::Internal, error.to_string()))
-}
-
-/// Moves a caller into its tool's leaf; where that fails, it goes on where it is, and is told.
-async fn enter(mut registered: Registered, entry: Entry) -> Registered {
-    registered.warnings.extend(entry.enter().await);
-    registered
 }
 
 /// Waits for a descriptor; for ever where there is none.

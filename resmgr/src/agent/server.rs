@@ -38,12 +38,14 @@ impl Caller {
     }
 }
 
+/// Where an answer goes: its line, without its end.
+pub(super) type Answer = oneshot::Sender<Result<Vec<u8>, Refusal>>;
+
 /// A request on its way to the loop.
 pub(super) struct Question {
     pub(super) method: Method,
     pub(super) caller: Caller,
-    /// The answer's line, without its end.
-    pub(super) answer: oneshot::Sender<Result<Vec<u8>, Refusal>>,
+    pub(super) answer: Answer,
 }
 
 /// Accepts clients for ever.

@@ -32,12 +32,16 @@ pub struct Seen {
     pub value: Option<u64>,
     /// What that is compared with.
     pub limit: Option<u64>,
+    /// The limit is as high as it may become: beyond is what the kernel refuses or kills for.
+    pub is_last: bool,
 }
 
 /// Something that has been told and is not over.
 #[derive(Clone, Copy, Debug)]
 struct Raised {
     level: ResourceStatus,
+    /// It was told of the last line that there is.
+    is_last: bool,
     told_ns: u64,
     /// Since when it has been less bad than was told.
     better_since_ns: Option<u64>,
@@ -65,6 +69,7 @@ impl Alerts {
         let now_ns = now.monotonic_ns;
         let fresh = Raised {
             level: seen.level,
+            is_last: seen.is_last,
             told_ns: now_ns,
             better_since_ns: None,
         };
@@ -75,7 +80,9 @@ impl Alerts {
             self.raised.insert(key, fresh);
             return Some(self.tell(seen, seen.level, AlertState::Raised, message(), now));
         };
-        if seen.level > raised.level {
+        // What was told of a limit that has been raised since says nothing of the last one.
+        let is_news = seen.is_last && !raised.is_last && seen.level != ResourceStatus::Normal;
+        if seen.level > raised.level || is_news {
             *raised = fresh;
             return Some(self.tell(seen, seen.level, AlertState::Raised, message(), now));
         }
@@ -184,6 +191,7 @@ mod tests {
             level,
             value: Some(40),
             limit: Some(50),
+            is_last: false,
         }
     }
 
@@ -238,6 +246,28 @@ mod tests {
             (900, Critical, Repeated),
         ];
         assert_eq!(told(&on_and_on), expected);
+    }
+
+    #[test]
+    fn the_last_line_is_told_of_though_a_lower_one_was() {
+        let mut alerts = Alerts::default();
+        let mut told = Vec::new();
+        for (second, level, is_last) in [
+            (0, Emergency, false),
+            (1, Normal, false),
+            (2, Warning, false),
+            (3, Normal, true),
+            (3, Warning, true),
+            (3, Warning, true),
+            (4, Critical, true),
+            (4, Warning, true),
+            (4, Critical, true),
+        ] {
+            let seen = Seen { is_last, ..seen(level) };
+            let alert = alerts.see(&seen, String::new, at(second));
+            told.extend(alert.map(|alert| (second, alert.level)));
+        }
+        assert_eq!(told, [(0, Emergency), (3, Warning), (4, Critical)]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{
     agent::{self, AgentOptions},
     config::{self, Config},
     kernel::BpfObject,
+    model::Tuning,
 };
 
 /// Flags of `resmgr agent`.
@@ -55,6 +56,10 @@ pub(super) struct Arguments {
     /// Time between sweeps, 100ms to 60s [default: 1s].
     #[arg(long, value_name = "TIME", env = "RESMGR_SWEEP_INTERVAL")]
     sweep_interval: Option<String>,
+    /// What is paid for when limits are chosen: calm (few changes), balanced (less room) or safe (few uses beyond what is
+    /// expected) [default: calm].
+    #[arg(long, value_name = "TUNING", env = "RESMGR_TUNING")]
+    tuning: Option<Tuning>,
     /// Go by events alone, after one sweep at the start.
     #[arg(long)]
     no_sweep: bool,
@@ -121,6 +126,8 @@ impl Arguments {
             rules: config.rules,
             limits: config.limits,
             alert_command: config.alert_command,
+            tuning: self.tuning.unwrap_or(config.tuning),
+            retention: config.retention,
             sweep_interval: config.sweep_interval,
             max_processes: config.max_processes,
             ring_bytes: config.ring_bytes,
@@ -134,7 +141,11 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     start_log(&arguments.log)?;
     if arguments.release {
-        return Ok(agent::release(&arguments.pin_dir, arguments.cgroup_root.clone())?);
+        return Ok(agent::release(
+            &arguments.pin_dir,
+            &arguments.state_dir,
+            arguments.cgroup_root.clone(),
+        )?);
     }
     let options = arguments.options(socket.to_owned())?;
     let show = arguments.status;

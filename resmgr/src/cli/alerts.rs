@@ -68,8 +68,12 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
                     }
                 })
                 .collect();
-            output::print(&lines.map_err(|error| Failure::new(Code::Failed, error))?)?;
+            let lines = lines.map_err(|error| Failure::new(Code::Failed, error))?;
+            output::print(&lines)?;
             if !arguments.follow {
+                if lines.is_empty() {
+                    eprintln!("no alerts");
+                }
                 return Ok(());
             }
             params.after = report.alerts.last().map_or(params.after, |alert| alert.id);

@@ -56,6 +56,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
                 target,
                 operation: arguments.operation,
                 limits: arguments.limits.asked(),
+                best_effort: arguments.limits.best_effort(),
             })
             .await
     })?;

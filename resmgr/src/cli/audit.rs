@@ -12,7 +12,7 @@ use super::{Failure, failure::Code, output};
 use crate::{
     audit::{Audit, Inspect, Look, Quantity, Reader, Round, Shown, Subject, Truths},
     enforce::Leaf,
-    export::{Align, Column, Table, count},
+    export::{Table, count},
     kernel::{process_clock_ns, share_descriptors},
     protocol::{Client, ProcessSelection, ProcessStatus, SortKey, StatusParams, StatusReport, ToolStatus},
 };
@@ -250,18 +250,8 @@ fn of_tool(tool: &ToolStatus, members: &[&ProcessStatus]) -> Shown {
 }
 
 fn render(audit: &Audit) -> Vec<String> {
-    let column = |heading, align| Column { heading, align };
-    let mut table = Table::new(&[
-        column("QUANTITY", Align::Left),
-        column("COMPARED", Align::Right),
-        column("QUIET", Align::Right),
-        column("EQUAL", Align::Right),
-        column("LARGEST", Align::Right),
-        column("MEAN", Align::Right),
-        column("CHANGING", Align::Right),
-        column("SLACK", Align::Right),
-        column("SETTLED", Align::Right),
-        column("BEYOND", Align::Right),
+    let mut table = Table::of_numbers(&[
+        "QUANTITY", "COMPARED", "QUIET", "EQUAL", "LARGEST", "MEAN", "CHANGING", "SLACK", "SETTLED", "BEYOND",
     ]);
     for compared in &audit.quantities {
         #[expect(

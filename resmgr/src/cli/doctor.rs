@@ -6,8 +6,10 @@ use clap::Args;
 
 use super::{Failure, failure::Code, output};
 use crate::{
+    agent,
+    enforce::{self, HeldBy, Leaves, Means},
     kernel::{BpfObject, Finding, HostFacts, Kernel, KernelError, LoadOptions, Mounts, Verdict, doctor},
-    model::{Capabilities, Source as _},
+    model::{Capabilities, Mode, Resource, Source as _, ToolOrigin},
 };
 
 /// Flags of `resmgr doctor`.
@@ -40,7 +42,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some((loaded, trampolines)) => (Some(loaded), trampolines.as_ref()),
         None => (None, None),
     };
-    let findings = doctor(&facts, loaded, trampolines);
+    let mut findings = doctor(&facts, loaded, trampolines, enforce::raises_hard_limits());
+    findings.extend(limits(&facts, loaded.and_then(|loaded| loaded.as_ref().ok())));
     mounts.undo();
     if arguments.json {
         output::print(&[json(&findings)])?;
@@ -52,6 +55,44 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::new(Code::Unsupported, anyhow::Error::msg(message)));
     }
     Ok(())
+}
+
+/// How a tool's limits are held here: what it has in all, by the kernel, or something in place of that.
+fn limits(facts: &HostFacts, capabilities: Option<&Capabilities>) -> Vec<Finding> {
+    let leaves = agent::leaves(facts.cgroup2.as_deref(), None);
+    let means = Means {
+        controllers: leaves.as_ref().map(Leaves::controllers).unwrap_or_default(),
+        descriptors: capabilities.is_some_and(|capabilities| capabilities.refuses_descriptors),
+        connects: capabilities.map_or(facts.cgroup2.is_some(), Capabilities::refuses_connects),
+    };
+    let finding = |(what, resource)| {
+        let (found, consequence) = match means.hold(resource, Mode::Enforce, ToolOrigin::Exec) {
+            HeldBy::Kernel(by) => (format!("held: {by}"), None),
+            HeldBy::Instead(by) => (
+                "not held on the tool as a whole".to_owned(),
+                Some(format!("in its place: {by}")),
+            ),
+            HeldBy::Nothing(why) => (format!("not held: {why}"), Some("they are told of".to_owned())),
+        };
+        let verdict = if consequence.is_some() {
+            Verdict::Degraded
+        } else {
+            Verdict::Ok
+        };
+        Finding {
+            what,
+            verdict,
+            found,
+            consequence,
+        }
+    };
+    let all = [
+        ("limits of memory", Resource::Memory),
+        ("limits of CPU time", Resource::Cpu),
+        ("limits of descriptors", Resource::Fds),
+        ("limits of connections", Resource::Connections),
+    ];
+    all.into_iter().map(finding).collect()
 }
 
 /// Whether the programs load and attach, and whether trampolines are allowed.

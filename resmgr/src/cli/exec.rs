@@ -14,10 +14,10 @@ use clap::Args;
 use super::limits::LimitFlags;
 use crate::{
     model::{OperationKind, ToolName},
-    protocol::{Client, ClientError, RegisterParams, Registered},
+    protocol::{Client, ClientError, RefusalCode, RegisterParams, Registered},
 };
 
-/// The command was not to be run without an agent.
+/// The command was not to be run without an agent, or without limits that hold.
 const NOT_MANAGED: u8 = 125;
 /// The command is there and cannot be executed.
 const NOT_EXECUTABLE: u8 = 126;
@@ -83,6 +83,13 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> ExitCode {
                 eprintln!("resmgr: {warning}");
             }
         }
+        // What was asked for, or what the operator allows, is not to be had by not asking.
+        Err(Untracked::Client(ClientError::Refused(refusal)))
+            if matches!(refusal.code, RefusalCode::CannotHold | RefusalCode::OverBudget) =>
+        {
+            eprintln!("resmgr: {refusal}; the command was not run");
+            return ExitCode::from(NOT_MANAGED);
+        }
         Err(error) if arguments.require => {
             eprintln!("resmgr: {error}; the command was not run (--require)");
             return ExitCode::from(NOT_MANAGED);
@@ -128,6 +135,7 @@ fn register(arguments: &Arguments, socket: &Path) -> Result<Registered, Untracke
                 cidfile,
                 operation: arguments.operation,
                 limits: arguments.limits.asked(),
+                best_effort: arguments.limits.best_effort(),
             })
             .await?)
     })

@@ -4,13 +4,16 @@ mod agent;
 mod alerts;
 mod attach;
 mod audit;
+mod backtest;
 mod cleanup;
 mod doctor;
 mod exec;
 mod explain;
 mod failure;
+mod history;
 mod limits;
 mod output;
+mod report;
 mod status;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -45,6 +48,10 @@ enum Command {
     Attach(attach::Arguments),
     /// Show and set the limits of tools.
     Limits(limits::Arguments),
+    /// Show what tools used over time.
+    History(history::Arguments),
+    /// Write a page with plots of what a tool used, and what was done.
+    Report(report::Arguments),
     /// Say why a tool's limits are what they are, and what was done.
     Explain(explain::Arguments),
     /// Show what somebody should know of tools, and follow it.
@@ -53,8 +60,14 @@ enum Command {
     Cleanup(cleanup::Arguments),
     /// Compare the agent's numbers with the kernel's own files (needs root).
     Audit(audit::Arguments),
+    /// Say what the estimator of limits and the forecasts would have said over recorded use.
+    #[command(subcommand)]
+    Backtest(backtest::Command),
     /// Show what this host offers, and what follows from what it lacks.
     Doctor(doctor::Arguments),
+    /// Freezes and thaws cgroups by the orders on standard input: the agent starts it where a host has no quota of CPU time.
+    #[command(name = crate::enforce::FREEZE_COMMAND, hide = true)]
+    FreezeByTurns,
 }
 
 /// Runs the command line.
@@ -65,13 +78,20 @@ pub fn main() -> ExitCode {
         Command::Exec(arguments) => return exec::run(&arguments, &socket),
         Command::Attach(arguments) => attach::run(&arguments, &socket),
         Command::Limits(arguments) => limits::run(&arguments, &socket),
+        Command::History(arguments) => history::run(&arguments, &socket),
+        Command::Report(arguments) => report::run(&arguments, &socket),
         Command::Explain(arguments) => explain::run(&arguments, &socket),
         Command::Alerts(arguments) => alerts::run(&arguments, &socket),
         Command::Cleanup(arguments) => cleanup::run(&arguments, &socket),
         Command::Audit(arguments) => audit::run(&arguments, &socket),
         Command::Agent(arguments) => agent::run(&arguments, &socket),
         Command::Status(arguments) => status::run(&arguments, &socket),
+        Command::Backtest(command) => backtest::run(&command, &socket),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::FreezeByTurns => {
+            crate::enforce::freeze_by_turns(std::io::BufReader::new(std::io::stdin()));
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -22,6 +22,32 @@ pub struct FileConfig {
     pub ceiling: LimitsTable,
     /// The table `[alert]`.
     pub alert: AlertTable,
+    /// The table `[adapt]`.
+    pub adapt: AdaptTable,
+    /// The table `[history]`.
+    pub history: HistoryTable,
+}
+
+/// The table `[adapt]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdaptTable {
+    /// `calm`, `balanced` or `safe`.
+    pub tuning: Option<String>,
+}
+
+/// The table `[history]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistoryTable {
+    /// How long each sample is kept, at least `1h`.
+    pub samples: Option<String>,
+    /// How long what minutes come to is kept.
+    pub minutes: Option<String>,
+    /// How long what hours come to is kept.
+    pub hours: Option<String>,
+    /// How large the file may become, at least `32M`.
+    pub max_size: Option<String>,
 }
 
 /// The table `[alert]`.

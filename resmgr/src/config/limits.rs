@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::units::{UnitError, parse_duration, parse_size};
-use crate::model::{LONGEST_GRACE_MS, LimitSpan, LimitsAsked, Mode, Orphans, Profile, Resource};
+use crate::model::{Budget, LONGEST_GRACE_MS, LimitSpan, LimitsAsked, Mode, Orphans, Profile, Resource};
 
 /// A text is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,6 +128,38 @@ pub struct LimitsTable {
     pub orphans: Option<Orphans>,
     /// How long processes that are asked to end may take before they are killed.
     pub grace: Option<Grace>,
+    /// What all tools of the name may use together.
+    pub budget: Option<BudgetTable>,
+}
+
+/// The tables `[tool.NAME.budget]`: one number each.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetTable {
+    /// How many there may be.
+    pub instances: Option<u64>,
+    /// Memory.
+    pub memory: Option<String>,
+    /// Open descriptors.
+    pub fds: Option<u64>,
+    /// Connections.
+    pub connections: Option<u64>,
+}
+
+impl BudgetTable {
+    /// What it says; where it is wrong, of which resource.
+    pub(super) fn budget(&self) -> Result<Budget, (Resource, LimitError)> {
+        let most = |resource, text: Option<String>| {
+            let number = text.map(|text| parse_most(resource, &text)).transpose();
+            number.map_err(|error| (resource, error))
+        };
+        Ok(Budget {
+            instances: self.instances,
+            memory: most(Resource::Memory, self.memory.clone())?,
+            fds: most(Resource::Fds, self.fds.map(|n| n.to_string()))?,
+            connections: most(Resource::Connections, self.connections.map(|n| n.to_string()))?,
+        })
+    }
 }
 
 /// How long processes that are asked to end may take before they are killed, in milliseconds.

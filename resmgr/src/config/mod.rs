@@ -2,6 +2,7 @@
 //! is text any more. Reads no clock and nothing of the kernel.
 
 mod file;
+mod history;
 mod limits;
 mod policy;
 mod rules;
@@ -12,6 +13,8 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use crate::model::{Retention, Tuning, TuningError};
 
 pub use file::FileConfig;
 pub use limits::{Grace, GraceError, LimitError, LimitsTable, parse_limit};
@@ -34,6 +37,10 @@ pub struct Config {
     pub limits: LimitPolicy,
     /// What a shell runs for each alert.
     pub alert_command: Option<String>,
+    /// What is paid for when limits are chosen.
+    pub tuning: Tuning,
+    /// How long which history is kept.
+    pub retention: Retention,
 }
 
 impl Default for Config {
@@ -45,6 +52,8 @@ impl Default for Config {
             rules: Vec::new(),
             limits: LimitPolicy::default(),
             alert_command: None,
+            tuning: Tuning::default(),
+            retention: Retention::default(),
         }
     }
 }
@@ -127,6 +136,13 @@ impl Config {
             config.rules = rules.collect::<Result<_, _>>()?;
         }
         config.limits = LimitPolicy::from_file(file)?;
+        config.retention = history::retention(&file.history)?;
+        if let Some(text) = &file.adapt.tuning {
+            config.tuning = text.parse().map_err(|error: TuningError| ConfigError::Value {
+                key: "adapt.tuning",
+                message: error.to_string(),
+            })?;
+        }
         Ok(config)
     }
 }
@@ -170,6 +186,11 @@ mod tests {
         let config = config("[agent]\nsweep_interval = \"250ms\"\nmax_processes = 1000\nring_bytes = 65536\n").unwrap();
         assert_eq!(config.sweep_interval, Duration::from_millis(250));
         assert_eq!((config.max_processes, config.ring_bytes), (1000, 65_536));
+        let text = "[adapt]\ntuning = \"safe\"\n[history]\nsamples = \"3h\"\nminutes = \"2d\"\nmax_size = \"64M\"\n";
+        let config = Config::from_file(&toml::from_str(text).unwrap()).unwrap();
+        assert_eq!(config.tuning, Tuning::Safe);
+        assert_eq!(config.retention.kept_ms[..2], [3 * 3_600_000, 48 * 3_600_000]);
+        assert_eq!(config.retention.max_bytes, 64 << 20);
     }
 
     #[test]
@@ -188,6 +209,10 @@ mod tests {
             ("[agent]\nmax_processes = 1", "between 64"),
             ("[agent]\nring_bytes = 100000", "131072"),
             ("[agent]\nmax_processes = -1", "line 2"),
+            ("[adapt]\ntuning = \"wild\"", "calm, balanced or safe"),
+            ("[history]\nsamples = \"10m\"", "1h"),
+            ("[history]\nhours = \"1d\"", "minutes"),
+            ("[history]\nmax_size = \"1M\"", "32M"),
         ] {
             let error = config(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

@@ -7,13 +7,16 @@ use super::{
     ConfigError, FileConfig,
     limits::{LimitError, parse_most},
 };
-use crate::model::{Ceiling, Enforcement, LimitSource, LimitsAsked, Mode, Resource, ToolLimits, ToolName, ToolOrigin};
+use crate::model::{
+    Budget, Ceiling, Enforcement, LimitSource, LimitsAsked, Mode, Resource, ToolLimits, ToolName, ToolOrigin,
+};
 
 /// What the file says about limits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LimitPolicy {
     for_all: LimitsAsked,
     by_name: BTreeMap<ToolName, LimitsAsked>,
+    budgets: BTreeMap<ToolName, Budget>,
     ceiling: Ceiling,
     /// No tool's limits are held more gently.
     gentlest: Option<Mode>,
@@ -28,6 +31,13 @@ impl LimitPolicy {
         let for_all = file.limits.asked();
         let for_all = for_all.map_err(|(resource, error)| wrong("limits", "", resource, error))?;
         let mut by_name = BTreeMap::new();
+        let mut budgets = BTreeMap::new();
+        if file.limits.budget.is_some() || file.ceiling.budget.is_some() {
+            return Err(ConfigError::Value {
+                key: "budget",
+                message: "a budget is a name's: write [tool.NAME.budget]".to_owned(),
+            });
+        }
         for (name, table) in &file.tool {
             let parsed: ToolName = name.parse().map_err(|error| ConfigError::Value {
                 key: "tool",
@@ -35,6 +45,18 @@ impl LimitPolicy {
             })?;
             let asked = table.asked();
             let asked = asked.map_err(|(resource, error)| wrong("tool", &format!("{name}: "), resource, error))?;
+            if let Some(table) = &table.budget {
+                let budget = table.budget();
+                let place = format!("{name}: budget: ");
+                let budget = budget.map_err(|(resource, error)| wrong("tool", &place, resource, error))?;
+                if budget.instances == Some(0) {
+                    return Err(ConfigError::Value {
+                        key: "tool",
+                        message: format!("{name}: budget: instances: 0 would let none begin: write 1 or more"),
+                    });
+                }
+                budgets.insert(parsed.clone(), budget);
+            }
             by_name.insert(parsed, asked);
         }
         let mut ceiling = Ceiling::default();
@@ -61,6 +83,7 @@ impl LimitPolicy {
         Ok(Self {
             for_all,
             by_name,
+            budgets,
             ceiling,
             gentlest: file.ceiling.mode,
         })
@@ -101,6 +124,16 @@ impl LimitPolicy {
     ) -> (ToolLimits, Enforcement) {
         let limits = limits.with(asked, LimitSource::Set).under(&self.ceiling);
         (limits, self.at_least(asked.enforcement(enforcement)))
+    }
+
+    /// What all tools of a name may use together.
+    pub fn budget(&self, name: &ToolName) -> Option<&Budget> {
+        self.budgets.get(name)
+    }
+
+    /// Whether there is any budget.
+    pub fn has_budgets(&self) -> bool {
+        !self.budgets.is_empty()
     }
 
     /// The operator's ceiling of memory in bytes.
@@ -200,8 +233,24 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_is_a_names() {
+        let policy = policy("[tool.a]\nfds = 40\n[tool.a.budget]\nmemory = '2G'\nfds = 300\ninstances = 8").unwrap();
+        let budget = *policy.budget(&"a".parse().unwrap()).unwrap();
+        assert_eq!(
+            (budget.instances, budget.memory, budget.fds),
+            (Some(8), Some(2 << 30), Some(300))
+        );
+        assert_eq!(budget.limit(Resource::Connections), None);
+        assert!(policy.has_budgets() && policy.budget(&"b".parse().unwrap()).is_none());
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_place() {
         for (text, said) in [
+            ("[tool.a.budget]\nmemory = '1G:2G'", "tool: a: budget: memory"),
+            ("[tool.a.budget]\ncpu = '1m'", "cpu"),
+            ("[tool.a.budget]\ninstances = 0", "1 or more"),
+            ("[limits.budget]\nfds = 100", "[tool.NAME.budget]"),
             ("[limits]\nmemory = '100 bananas'", "limits: memory: `100 bananas`"),
             ("[tool.a]\nfds = '9:5'", "tool: a: fds: in `9:5`"),
             ("[tool.'a b']\nfds = 9", "a b"),

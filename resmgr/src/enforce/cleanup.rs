@@ -174,12 +174,14 @@ impl CleanUp {
         if let Some(leaf) = &self.leaf {
             let _ = leaf.thaw();
         }
-        let deadline = Instant::now() + self.grace;
+        let mut asked: Option<Instant> = None;
         loop {
             let new = crowd.take_in(&members().await, self.whose);
             crowd.signal(&new, self.first);
             // One that is stopped hears it when it goes on.
             crowd.signal(&new, Signal::CONT);
+            // The grace is theirs: it begins when they were asked, however long it took to find them.
+            let deadline = *asked.get_or_insert_with(Instant::now) + self.grace;
             let left = deadline.saturating_duration_since(Instant::now());
             if crowd.living.is_empty() || left.is_zero() {
                 break;

@@ -2,10 +2,7 @@
 
 use std::{fs, path::Path, thread::sleep, time::Duration};
 
-use super::{
-    leaf::{Leaf, LeafError, Leaves, below},
-    process::{identify, limit_data},
-};
+use super::leaf::{Leaf, LeafError};
 
 /// The period of a CPU quota in microseconds, the kernel's own default.
 const PERIOD_US: u64 = 100_000;
@@ -44,7 +41,11 @@ pub struct Controllers {
 impl Controllers {
     /// The controllers that a cgroup has, by its `cgroup.controllers`.
     pub fn of(cgroup: &Path) -> Self {
-        let text = fs::read_to_string(cgroup.join("cgroup.controllers")).unwrap_or_default();
+        Self::named(&fs::read_to_string(cgroup.join("cgroup.controllers")).unwrap_or_default())
+    }
+
+    /// The controllers in a list of their names.
+    pub(super) fn named(text: &str) -> Self {
         let has = |name| text.split_whitespace().any(|controller| controller == name);
         Self {
             memory: has("memory"),
@@ -204,6 +205,25 @@ impl Leaf {
         self.memory_event("high")
     }
 
+    /// How long something in it has been ready to run and waited for a CPU, in microseconds (`some` of `cpu.pressure`);
+    /// `None` where the kernel does not tell.
+    pub fn waited_us(&self) -> Option<u64> {
+        self.pressure_us("cpu.pressure")
+    }
+
+    /// How long something in it has waited for memory, in microseconds (`some` of `memory.pressure`); `None` where the kernel
+    /// does not tell.
+    pub fn waited_for_memory_us(&self) -> Option<u64> {
+        self.pressure_us("memory.pressure")
+    }
+
+    fn pressure_us(&self, file: &str) -> Option<u64> {
+        let text = fs::read_to_string(self.path().join(file)).ok()?;
+        let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
+        let total = some.split_whitespace().find_map(|field| field.strip_prefix("total="))?;
+        total.parse().ok()
+    }
+
     fn memory_event(&self, name: &str) -> u64 {
         let text = fs::read_to_string(self.path().join("memory.events")).unwrap_or_default();
         let of_line = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
@@ -212,31 +232,11 @@ impl Leaf {
 }
 
 impl Leaf {
-    /// Lets go of what is in it: no number holds any more, no process is limited. It is removed where nothing is in it.
-    pub fn release(&self) -> Result<(), LeafError> {
-        // A leaf that cannot be frozen is not.
+    /// Lifts every number that holds it, and lets its processes run. What cannot be lifted is returned.
+    pub fn lift(&self) -> Vec<LeafError> {
+        // One that cannot be frozen is not.
         let _ = self.thaw();
-        if !Controllers::of(self.path()).memory {
-            for id in self.processes().into_iter().filter_map(identify) {
-                // One that has gone is not limited.
-                let _ = limit_data(id, None);
-            }
-        }
-        self.hold(&Hold::default(), &self.held());
-        self.remove()
-    }
-}
-
-impl Leaves {
-    /// Lets go of all leaves that are there, and removes what is empty.
-    pub fn release(&self) {
-        for path in below(self.root()) {
-            let is_leaf = path.parent() == Some(self.root());
-            if is_leaf && let Err(error) = Leaf::at(path).release() {
-                tracing::info!(%error, "a leaf stays, and limits nothing");
-            }
-        }
-        self.remove_root();
+        self.hold(&Hold::default(), &self.held()).failed
     }
 }
 

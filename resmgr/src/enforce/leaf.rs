@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::process::is_alive;
+use super::{hold::Controllers, process::is_alive};
 use crate::model::{ProcessId, ToolName};
 
 /// Leaves of one name and instance that may have been left behind.
@@ -64,26 +64,40 @@ impl Leaves {
         &self.root
     }
 
-    /// Makes a leaf for an instance of a tool, with what controllers there are.
-    pub fn make(&self, name: &ToolName, instance: u64) -> Result<Leaf, LeafError> {
+    /// Where a leaf for an instance of a tool can be made.
+    pub fn place(&self, name: &ToolName, instance: u64) -> PathBuf {
+        let mut path = self.root.join(format!("{name}-{instance}"));
+        for n in 2..LEFT_BEHIND {
+            // An agent that was killed may have left one; it is taken if nothing is in it.
+            if !path.exists() || fs::remove_dir(&path).is_ok() {
+                break;
+            }
+            path = self.root.join(format!("{name}-{instance}-{n}"));
+        }
+        path
+    }
+
+    /// Makes a leaf at a place, with what controllers there are.
+    pub fn make(&self, path: PathBuf) -> Result<Leaf, LeafError> {
         if !self.root.is_dir() {
             fs::create_dir_all(&self.root).map_err(failed("make the cgroup", &self.root))?;
         }
         self.delegate_controllers();
-        let mut path = self.root.join(format!("{name}-{instance}"));
-        for n in 2..LEFT_BEHIND {
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Leaf { path }),
-                // An agent that was killed may have left one; it is taken if nothing is in it.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    if fs::remove_dir(&path).is_err() {
-                        path = self.root.join(format!("{name}-{instance}-{n}"));
-                    }
-                }
-                Err(error) => return Err(failed("make the cgroup", &path)(error)),
-            }
+        fs::create_dir(&path).map_err(failed("make the cgroup", &path))?;
+        Ok(Leaf { path })
+    }
+
+    /// What leaves can hold: the controllers that the cgroup above gives, or those of the root where it is there.
+    pub fn controllers(&self) -> Controllers {
+        if self.root.is_dir() {
+            return Controllers::of(&self.root);
         }
-        Err(failed("make the cgroup", &path)(io::ErrorKind::AlreadyExists.into()))
+        let above = self
+            .root
+            .ancestors()
+            .find(|path| path.join("cgroup.subtree_control").is_file());
+        let given = above.map(|path| fs::read_to_string(path.join("cgroup.subtree_control")).unwrap_or_default());
+        Controllers::named(&given.unwrap_or_default())
     }
 
     /// Gives leaves the controllers that the root has. One that cannot be given is missing in the leaves, and seen there.
@@ -93,7 +107,9 @@ impl Leaves {
             .split_whitespace()
             .filter(|name| matches!(*name, "memory" | "cpu" | "pids"))
         {
-            let _ = fs::write(self.root.join("cgroup.subtree_control"), format!("+{controller}"));
+            if let Err(error) = fs::write(self.root.join("cgroup.subtree_control"), format!("+{controller}")) {
+                tracing::warn!(root = %self.root.display(), %error, "leaves have no {controller} controller");
+            }
         }
     }
 
@@ -112,6 +128,24 @@ impl Leaf {
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Moves all of its processes out of it, into a cgroup that is not a leaf: the one that they came from. It is the one
+    /// file of others' that is ever written.
+    pub fn leave_to(&self, cgroup: &Path) -> Result<(), LeafError> {
+        let procs = cgroup.join("cgroup.procs");
+        let mut file = File::options()
+            .write(true)
+            .open(&procs)
+            .map_err(failed("open", &procs))?;
+        for pid in self.processes() {
+            match file.write_all(pid.to_string().as_bytes()) {
+                // It has ended meanwhile.
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
+                moved => moved.map_err(failed("write", &procs))?,
+            }
+        }
+        Ok(())
     }
 
     /// Moves a process into it. The kernel waits for a grace period: some milliseconds.
@@ -141,6 +175,11 @@ impl Leaf {
             pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
         }
         pids
+    }
+
+    /// Keeps its processes from running.
+    pub fn freeze(&self) -> Result<(), LeafError> {
+        self.write("cgroup.freeze", "1")
     }
 
     /// Lets its processes run that were kept from it.

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, prlimit},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
 use crate::model::{PROC_TICK_NS, ProcessId};
@@ -58,7 +58,7 @@ pub fn describe(pid: u32) -> Option<Described> {
 }
 
 /// A field of `stat` by its number in proc(5), from the third on: the second may hold anything.
-fn field(stat: &str, n: usize) -> Option<&str> {
+pub(super) fn field(stat: &str, n: usize) -> Option<&str> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_whitespace().nth(n.checked_sub(3)?)
 }
@@ -117,54 +117,11 @@ impl Held {
     }
 }
 
-/// What a tool's processes are raised to, of 1000, among those that the kernel may kill when the host is out of memory.
-const OOM_SCORE: i32 = 300;
-
-/// Has the kernel kill this process, and those that it forks, before the host's own when memory is out. One that is
-/// preferred more already stays so.
-pub fn raise_oom_score(id: ProcessId) {
-    let pid = id.pid;
-    if !is_alive(id) {
-        return;
-    }
-    let path = format!("/proc/{pid}/oom_score_adj");
-    let now = fs::read_to_string(&path)
-        .ok()
-        .and_then(|text| text.trim().parse::<i32>().ok());
-    if now.is_some_and(|now| now < OOM_SCORE) {
-        // One that has gone needs none.
-        let _ = fs::write(&path, OOM_SCORE.to_string());
-    }
-}
-
 /// The most descriptors that a process may have itself: its soft limit.
 pub fn most_descriptors(pid: u32) -> Option<u64> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
-}
-
-/// Limits the private memory that a process, and what it forks, may have: its soft limit, up to its hard one where none is
-/// given.
-pub fn limit_data(id: ProcessId, bytes: Option<u64>) -> io::Result<()> {
-    let pid = id.pid;
-    if !is_alive(id) {
-        return Ok(());
-    }
-    let limits = fs::read_to_string(format!("/proc/{pid}/limits"))?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max data size"));
-    // What is no number is unlimited.
-    let hard: Option<u64> = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-    let within = |bytes: u64| hard.map_or(bytes, |hard| bytes.min(hard));
-    let new = Rlimit {
-        current: bytes.map(within).or(hard),
-        maximum: hard,
-    };
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-        return Ok(());
-    };
-    prlimit(Some(pid), Resource::Data, new)?;
-    Ok(())
 }
 
 /// Blocks until all of these have ended, no longer than that; returns those that have not.
@@ -190,6 +147,7 @@ pub(super) fn outlasting(mut held: Vec<Held>, limit: Duration) -> Vec<Held> {
 mod tests {
     //! Processes, by example of this one and its children.
     use super::*;
+    use crate::enforce::sleeper::sleeper;
 
     #[test]
     fn fields_are_found_behind_a_name_with_spaces_and_brackets() {
@@ -211,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_held_is_waited_for_and_no_other_is_taken_for_it() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = sleeper();
         let id = identify(child.id()).unwrap();
         let other = ProcessId {
             start_ns: id.start_ns + 10 * PROC_TICK_NS,

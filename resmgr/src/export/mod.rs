@@ -1,7 +1,13 @@
-//! How numbers are shown: units for people, tables that fit the terminal. Pure: values in, text out.
+//! How numbers are shown: units for people, tables that fit the terminal, plots, pages. Pure: values in, text out.
 
+mod growth;
+mod page;
+mod plot;
 mod table;
 mod units;
 
+pub use growth::{growth, in_time};
+pub use page::{Section, page};
+pub use plot::{Ahead, Line, Plot, Round};
 pub use table::{Align, Column, Table};
-pub use units::{amount, bytes, cores, count, duration};
+pub use units::{amount, bytes, cores, count, duration, limit, many};

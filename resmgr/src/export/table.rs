@@ -34,6 +34,15 @@ impl Table {
         }
     }
 
+    /// An empty table of numbers, about what the first column names.
+    pub fn of_numbers(headings: &[&'static str]) -> Self {
+        let column = |(n, heading): (usize, &&'static str)| Column {
+            heading,
+            align: if n == 0 { Align::Left } else { Align::Right },
+        };
+        Self::new(&headings.iter().enumerate().map(column).collect::<Vec<_>>())
+    }
+
     /// Adds a row: a cell a column, in their order.
     pub fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);

@@ -25,6 +25,7 @@ pub fn bytes(bytes: u64) -> String {
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
+        0 if duration.is_zero() => "0s".to_owned(),
         0 if duration.as_millis() == 0 => format!("{}µs", duration.as_micros()),
         0 => format!("{}ms", duration.as_millis()),
         1..60 => format!("{seconds}.{:02}s", duration.subsec_millis() / 10),
@@ -61,6 +62,20 @@ pub fn amount(resource: Resource, value: u64) -> String {
     }
 }
 
+/// A limit as it is typed and configured.
+pub fn limit(resource: Resource, value: u64) -> String {
+    match resource {
+        Resource::Memory => format!("{}M", value.div_ceil(1 << 20)),
+        Resource::Cpu => format!("{}s", value.div_ceil(1000)),
+        Resource::Fds | Resource::Connections => value.to_string(),
+    }
+}
+
+/// So many of something: `1 process`, `3 processes`.
+pub fn many(number: u64, one: &str, several: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { several })
+}
+
 #[cfg(test)]
 mod tests {
     //! Units at the edges where they change.
@@ -94,6 +109,16 @@ mod tests {
             assert_eq!(duration(Duration::from_millis(ms)), expected);
         }
         assert_eq!(duration(Duration::from_micros(350)), "350µs");
+        assert_eq!(duration(Duration::ZERO), "0s");
+    }
+
+    #[test]
+    fn a_limit_is_typed_as_it_is_read() {
+        assert_eq!(limit(Resource::Memory, (250 << 20) - 1), "250M");
+        assert_eq!(limit(Resource::Cpu, 30_000), "30s");
+        assert_eq!(limit(Resource::Fds, 1000), "1000");
+        assert_eq!(many(1, "process", "processes"), "1 process");
+        assert_eq!(many(2000, "process", "processes"), "2,000 processes");
     }
 
     #[test]

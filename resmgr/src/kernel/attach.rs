@@ -9,9 +9,9 @@ use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader, Endianness,
     programs::{CgroupAttachMode, Program, ProgramError, links::FdLink},
 };
-use resmgr_common::{Layout, names};
+use resmgr_common::{Calls, Layout, names};
 
-use super::{Hook, HookKind, HostFacts, KernelError, LoadOptions, btf::Types, layout, pins::Pins};
+use super::{Hook, HookKind, HostFacts, KernelError, LoadOptions, btf::Types, layout, load::at_once, pins::Pins};
 
 /// Lines of the verifier's log that an error shows.
 const LOG_LINES: usize = 12;
@@ -41,6 +41,7 @@ pub(super) fn load_object(
     options: &LoadOptions,
     pins: Option<&Pins>,
     generation: u32,
+    calls: &Calls,
 ) -> Result<Ebpf, KernelError> {
     let origin = options.object.origin();
     let track_all = u32::from(options.track_all);
@@ -56,8 +57,9 @@ pub(super) fn load_object(
         .override_global(names::LAYOUT, bytemuck::bytes_of(layout), true)
         .override_global(names::TRACK_ALL, &track_all, true)
         .override_global(names::GENERATION, &generation, true)
+        .override_global(names::CALLS, &calls[..], true)
         .map_max_entries(names::COUNTERS, options.max_processes)
-        .map_max_entries(names::WANTED, options.max_processes)
+        .map_max_entries(names::WANTED, at_once(options.max_processes))
         .map_max_entries(names::CPU_BASES, layout.cpus)
         .map_max_entries(names::EVENTS, options.ring_bytes)
         .load(options.object.bytes())
@@ -104,6 +106,17 @@ pub(super) fn attach_hook(
             }
             // Asking for a link that the kernel does not have (before 5.15) detaches the program.
             Ok(program.take_link(link)?.try_into().ok())
+        }
+        (HookKind::Lsm, Program::Lsm(program)) => {
+            if program.fd().is_err() {
+                program.load(hook.name, btf)?;
+            }
+            let link = program.attach()?;
+            Ok(if to_pin {
+                Some(program.take_link(link)?.into())
+            } else {
+                None
+            })
         }
         (HookKind::SocketRelease, Program::CgroupSock(program)) => {
             let root = facts.cgroup2.as_deref().unwrap_or(Path::new("/sys/fs/cgroup"));

@@ -62,7 +62,6 @@ pub(super) fn find(types: &Types<'_>, facts: &HostFacts) -> Result<Layout, Layou
     let mm = Struct::find(types, "mm_struct")?;
     let socket = Struct::find(types, "socket")?;
     let sock = Struct::find(types, "sock")?;
-    let array = Struct::find(types, "bpf_array")?;
     let binprm = Struct::find(types, "linux_binprm")?;
     let cgroups = cgroups(types, &task)?;
     let rss = rss(types, &mm)?;
@@ -108,6 +107,8 @@ pub(super) fn find(types: &Types<'_>, facts: &HostFacts) -> Result<Layout, Layou
         fdtable_open_fds: fdtable.offset("open_fds")?,
         file_f_op: file.offset("f_op")?,
         file_private_data: file.offset("private_data")?,
+        file_f_flags: file.offset("f_flags")?,
+        file_f_mode: file.offset("f_mode")?,
         file_f_inode: file.offset("f_inode")?,
         file_dentry: file.offset("f_path.dentry")?,
         inode_i_mode: inode.offset("i_mode")?,
@@ -125,7 +126,7 @@ pub(super) fn find(types: &Types<'_>, facts: &HostFacts) -> Result<Layout, Layou
         rss_stride: rss.stride,
         percpu_counter_count: rss.count,
         percpu_counter_counters: rss.counters,
-        bpf_array_pptrs: array.offset("pptrs")?,
+        bpf_array_pptrs: Struct::find(types, "bpf_array")?.offset("pptrs")?,
         socket_sk: socket.offset("sk")?,
         sock_family: sock.offset("__sk_common.skc_family")?,
         sock_state: sock.offset("__sk_common.skc_state")?,

@@ -21,8 +21,9 @@ use super::{
     adoption::{Adoption, fingerprint},
     attach::{attach_hook, chain, load_object, read_types, refused},
     counters::Maps,
-    files, heap,
-    pins::{self, Pins},
+    files, heap, lsm,
+    pins::{self, NOBODY, Pins},
+    plan::no_descriptors,
     statistics::{Statistics, missed},
     sweep::{self, Assembly, FoundInDetail},
     tools::ToolMaps,
@@ -45,6 +46,13 @@ pub struct LoadOptions {
     pub pin_dir: Option<PathBuf>,
     /// The version that the programs are pinned as: [`ABI_VERSION`], but where taking over is tried out.
     pub abi: u32,
+}
+
+/// Processes whose descriptors a detailed pass reads at most, where so many can have counters: a pass visits every open file of
+/// the host, so that a small map of counters is no reason for many.
+pub(super) fn at_once(max_processes: u32) -> u32 {
+    const LEAST: u32 = 4_096;
+    max_processes.max(LEAST)
 }
 
 impl Default for LoadOptions {
@@ -79,6 +87,15 @@ pub struct Kernel {
     pub(super) max_processes: u32,
 }
 
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        if self.pins.is_none() {
+            // While hooks are detached one after the other, nothing is refused by half a count. Where that fails they go as well.
+            let _ = self.maps.activate(NOBODY.now, NOBODY.from);
+        }
+    }
+}
+
 impl Kernel {
     /// Loads the programs and attaches them. Processes that run already have no counters before the first sweep.
     ///
@@ -88,10 +105,13 @@ impl Kernel {
             return Err(KernelError::NotRoot);
         }
         let (layout, btf) = read_types(facts)?;
+        let plan = AttachPlan::for_host(facts);
+        let calls = lsm::calls(&plan);
         let fingerprint = fingerprint(&[
             options.object.bytes(),
             bytemuck::bytes_of(&layout),
             &[u8::from(options.track_all)],
+            &calls,
             &options.abi.to_le_bytes(),
         ]);
         let open = |root| Pins::open(root, options.abi);
@@ -101,7 +121,7 @@ impl Kernel {
             .map(|pins| Adoption::decide(pins, fingerprint))
             .transpose()?;
         let generation = adoption.as_ref().map_or(0, |adoption| adoption.generation.number);
-        let mut bpf = load_object(&layout, &btf, options, pins.as_ref(), generation)?;
+        let mut bpf = load_object(&layout, &btf, options, pins.as_ref(), generation, &calls)?;
         let logger = EbpfLogger::init(&mut bpf)
             .inspect_err(|error| tracing::warn!(%error, "the programs' own messages are not shown"))
             .ok();
@@ -131,7 +151,7 @@ impl Kernel {
         if former != 0 {
             kernel.maps.activate(former, former)?;
         }
-        kernel.attach(AttachPlan::for_host(facts), facts, &btf, adoption.as_ref())?;
+        kernel.attach(plan, facts, &btf, adoption.as_ref())?;
         if let Some(adoption) = adoption {
             kernel.take_over(&adoption)?;
         }
@@ -239,7 +259,12 @@ impl Kernel {
         self.capabilities.hooks_missing = plan.missing;
         // Learned from the first that the kernel has no link for: no other is tried.
         let mut syscalls_have_links = true;
+        let asks_us = plan.hooks.iter().any(|hook| hook.kind == HookKind::Lsm);
+        let mut not_asked = None;
         for hook in plan.hooks {
+            if hook.kind == HookKind::Lsm && not_asked.is_some() {
+                continue;
+            }
             let pin = adoption.map(|adoption| adoption.generation.link(&hook));
             if let Some(pin) = pin.as_ref().filter(|pin| pin.exists()) {
                 self.statistics.follow(pins::program_of(pin)?);
@@ -247,7 +272,12 @@ impl Kernel {
                 self.capabilities.hooks_adopted += 1;
                 continue;
             }
-            let pin = pin.filter(|_| hook.kind != HookKind::Syscall || syscalls_have_links);
+            let pin = pin.filter(|_| match hook.kind {
+                HookKind::Syscall => syscalls_have_links,
+                // Without the exits of calls, what it lets them have would never be given back.
+                HookKind::Lsm => facts.programs.pins_all(),
+                _ => true,
+            });
             let program = self.program(hook.program)?;
             let mut attached = attach_hook(program, hook, btf, facts, pin.is_some());
             if pin.is_some() && matches!(attached, Ok(None)) {
@@ -269,10 +299,14 @@ impl Kernel {
                     }
                     self.capabilities.hooks_attached += 1;
                 }
+                Err(error) if hook.kind == HookKind::Lsm => not_asked = Some(lsm::refusal(hook.program, error)?),
                 Err(error) => self.miss(hook, error)?,
             }
         }
         self.capabilities.hooks_pinned += self.capabilities.hooks_adopted;
+        self.capabilities.refuses_descriptors = asks_us && not_asked.is_none();
+        self.tools.refuse_descriptors(self.capabilities.refuses_descriptors);
+        self.capabilities.hooks_missing.extend(not_asked.map(no_descriptors));
         Ok(())
     }
 
@@ -333,7 +367,7 @@ impl Kernel {
 
     /// Reads the open descriptors of processes, as many in a pass as there is room to name.
     pub(super) fn run_details(&mut self, pids: &[u32], mut take: impl FnMut(&FileRecord)) -> Result<(), KernelError> {
-        for pids in pids.chunks(self.max_processes.max(1) as usize) {
+        for pids in pids.chunks(at_once(self.max_processes) as usize) {
             self.maps.want(pids)?;
             self.iterate(names::SWEEP_FILES, |kind, record| {
                 if kind == RecordKind::File as u32

@@ -9,33 +9,27 @@
 //! A version goes on with the maps of older ones, takes over from their programs, and leaves newer ones alone.
 //! What is not of this shape, or is no map or link of ours, is somebody else's: it is named in an error, and stays.
 
+mod checks;
+
 use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
 
-use aya::{
-    maps::{Array, Map, MapData, MapInfo},
-    programs::{
-        ProgramInfo,
-        links::{FdLink, PinnedLink},
-        loaded_programs,
-    },
-};
-use resmgr_common::{
-    Active, Correction, CrossedKey, Handed, Joining, Owner, ProcessCounters, SweepFacts, ToolCounters, ToolLines,
-    ToolRecord, Tracked, names,
-};
+use aya::maps::{Array, Map, MapData};
+use resmgr_common::{Active, names};
 use rustix::fs::{FlockOperation, flock};
 
+pub(super) use self::checks::program_of;
+use self::checks::{check_link, check_map, named_map};
 use super::{Hook, KernelError, wire::Wire};
 
 /// What `statfs` says of a BPF file system.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
-/// The kernel keeps this many bytes of a program's or map's name.
-const NAME_BYTES: usize = 15;
+/// No generation counts.
+pub(super) const NOBODY: Active = Active { now: u32::MAX, from: 0 };
 
 /// A folder for pins, locked while its agent lives.
 pub(super) struct Pins {
@@ -107,30 +101,6 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, KernelError> {
 /// Makes a folder, and those above it.
 fn make(folder: &Path) -> Result<(), KernelError> {
     fs::create_dir_all(folder).map_err(failed("make the folder", folder))
-}
-
-/// Sizes of a kept map's key and value.
-fn shape(map: &str) -> (usize, usize) {
-    match map {
-        names::TOOLS => (4, size_of::<ToolCounters>()),
-        names::TOOL_LINES => (4, size_of::<ToolLines>()),
-        names::TOOL_RECORDS => (4, size_of::<ToolRecord>()),
-        names::CROSSED => (size_of::<CrossedKey>(), 1),
-        names::JOINING => (4, size_of::<Joining>()),
-        names::CGROUPS => (8, 4),
-        names::HANDSHAKES => (4, size_of::<u64>()),
-        names::TRACKED => (4, size_of::<Tracked>()),
-        names::COUNTERS => (4, size_of::<ProcessCounters>()),
-        names::SOCKETS => (8, size_of::<Owner>()),
-        names::CORRECTIONS => (4, size_of::<Correction>()),
-        names::FACTS => (4, size_of::<SweepFacts>()),
-        names::LOSSES => (4, 8),
-        names::RUNNING => (4, 16),
-        names::EVENTS => (0, 0),
-        names::HANDED => (4, size_of::<Handed>()),
-        // `ACTIVE`.
-        _ => (4, size_of::<Active>()),
-    }
 }
 
 impl Pins {
@@ -249,6 +219,19 @@ impl Pins {
         read().map_err(|error| foreign(&path, error.to_string()))
     }
 
+    /// Makes no generation count: while hooks are detached one after the other, nothing is refused by half a count.
+    fn activate_none(&self) -> Result<(), KernelError> {
+        let path = self.map(names::ACTIVE);
+        if !path.exists() {
+            return Ok(());
+        }
+        let write = || -> Result<(), aya::maps::MapError> {
+            let map = Map::Array(MapData::from_pin(&path)?);
+            Array::<_, Wire<Active>>::try_from(map)?.set(0, Wire(NOBODY), 0)
+        };
+        write().map_err(|error| foreign(&path, error.to_string()))
+    }
+
     /// Makes the folder of a new generation.
     pub(super) fn begin(&self, number: u32, fingerprint: u64) -> Result<Generation, KernelError> {
         let folder = self.folder(self.abi).join(format!("gen-{number}-{fingerprint:016x}"));
@@ -291,6 +274,7 @@ impl Pins {
 
     /// Removes everything: detaches all programs, forgets all counts.
     pub(super) fn release(self) -> Result<(), KernelError> {
+        self.activate_none()?;
         for generation in self.generations()? {
             Self::end(&generation)?;
         }
@@ -322,69 +306,6 @@ impl Pins {
             _ => foreign(path, "is not resmgr's: move it away, or give another --pin-dir"),
         }
     }
-}
-
-/// Refuses a map that is not the one of that name, of whatever layout.
-fn named_map(path: &Path, name: &str) -> Result<MapInfo, KernelError> {
-    let info = MapInfo::from_pin(path).map_err(|error| foreign(path, format!("is no map: {error}")))?;
-    let own = info.name_as_str().unwrap_or(name);
-    if own == &name[..name.len().min(NAME_BYTES)] {
-        return Ok(info);
-    }
-    Err(foreign(
-        path,
-        format!("is a map {own}, not the {name} that belongs there: move it away, or give another --pin-dir"),
-    ))
-}
-
-/// Refuses a map that is not the one of that name with today's layout.
-fn check_map(path: &Path, name: &str) -> Result<(), KernelError> {
-    let info = named_map(path, name)?;
-    let (key, value) = shape(name);
-    if (info.key_size() as usize, info.value_size() as usize) == (key, value) {
-        return Ok(());
-    }
-    Err(foreign(
-        path,
-        format!(
-            "has {}-byte keys and {}-byte values, not those of the {name} that belongs there ({key}, {value}): move it \
-             away, or give another --pin-dir",
-            info.key_size(),
-            info.value_size(),
-        ),
-    ))
-}
-
-/// Refuses a link whose program is not the one that its name tells.
-fn check_link(path: &Path) -> Result<(), KernelError> {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let expected = name.split('-').next().unwrap_or_default();
-    let strange = |what: String| foreign(path, what);
-    if !names::PROGRAMS.contains(&expected) {
-        return Err(strange(
-            "is not resmgr's: move it away, or give another --pin-dir".to_owned(),
-        ));
-    }
-    match program_name(program_of(path)?) {
-        Some(program) if program != expected[..expected.len().min(NAME_BYTES)] => Err(strange(format!(
-            "is a link of the program {program}, not of {expected}"
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// The identity of a pinned link's program.
-pub(super) fn program_of(path: &Path) -> Result<u32, KernelError> {
-    let no_link = |error: &dyn std::error::Error| foreign(path, format!("is no link: {error}"));
-    let link: FdLink = PinnedLink::from_pin(path).map_err(|error| no_link(&error))?.into();
-    Ok(link.info().map_err(|error| no_link(&error))?.program_id())
-}
-
-/// The name of a loaded program; `None` where it has gone.
-fn program_name(id: u32) -> Option<String> {
-    let of_id = |program: &ProgramInfo| program.id() == id;
-    let found = loaded_programs().filter_map(Result::ok).find(of_id);
-    found.and_then(|program| program.name_as_str().map(str::to_owned))
 }
 
 #[cfg(test)]

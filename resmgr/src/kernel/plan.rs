@@ -16,6 +16,8 @@ pub enum HookKind {
     SocketRelease,
     /// Connects, at the root of cgroup v2.
     Connect,
+    /// A question that the kernel asks its security modules.
+    Lsm,
 }
 
 /// A program and the place that it attaches to.
@@ -54,6 +56,28 @@ const CONNECTS: [(&str, &str, &str); 2] = [
     ("connect4", names::CONNECT4, names::CONNECT4_LOCKED),
     ("connect6", names::CONNECT6, names::CONNECT6_LOCKED),
 ];
+
+/// Questions to security modules about descriptors, likewise.
+const DESCRIPTORS: [(&str, &str, &str); 5] = [
+    ("file_open", names::FILE_OPEN, names::FILE_OPEN_LOCKED),
+    ("socket_create", names::SOCKET_CREATE, names::SOCKET_CREATE_LOCKED),
+    ("socket_accept", names::SOCKET_ACCEPT, names::SOCKET_ACCEPT_LOCKED),
+    ("file_fcntl", names::FILE_FCNTL, names::FILE_FCNTL_LOCKED),
+    ("file_receive", names::FILE_RECEIVE, names::FILE_RECEIVE_LOCKED),
+];
+
+/// What is missing where descriptors cannot be refused, by name.
+pub(super) const LSM_HOOKS: &str = "LSM";
+
+/// That descriptors cannot be refused on a tool's total, and why.
+pub(super) fn no_descriptors(reason: String) -> MissingHook {
+    MissingHook {
+        hook: format!("{LSM_HOOKS} file_open, socket_create, socket_accept, file_fcntl, file_receive"),
+        reason,
+        consequence: "descriptors are limited for each process by itself (RLIMIT_NOFILE), not on the tool's total"
+            .to_owned(),
+    }
+}
 
 /// Calls by the program that counts them. `FD_RECOUNTED` takes those whose result does not tell what became of the table.
 const SYSCALLS: [(&str, &[&str]); 8] = [
@@ -134,11 +158,7 @@ impl AttachPlan {
             });
             let kind = HookKind::Connect;
             for (name, program, locked) in CONNECTS {
-                let program = if facts.programs.fetching_atomics {
-                    program
-                } else {
-                    locked
-                };
+                let program = facts.programs.variant(program, locked);
                 plan.hooks.push(Hook { program, kind, name });
             }
         } else {
@@ -153,7 +173,31 @@ impl AttachPlan {
                 consequence: "connections beyond a tool's limit are told of, and not refused".to_owned(),
             });
         }
+        plan.add_descriptors(facts);
         plan
+    }
+
+    /// Whoever is let have a descriptor is asked what came of it when the call ends: without that, none is refused.
+    fn add_descriptors(&mut self, facts: &HostFacts) {
+        let asks_bpf = |modules: &Vec<String>| modules.iter().any(|module| module == "bpf");
+        let reason = match &facts.security_modules {
+            _ if facts.syscall_tracepoints.is_empty() => "this kernel has no system call tracepoints".to_owned(),
+            None => "which security modules this kernel asks cannot be seen (securityfs)".to_owned(),
+            Some(modules) if !asks_bpf(modules) => format!(
+                "bpf is not among the security modules that this kernel asks ({}): boot with lsm={},bpf",
+                modules.join(","),
+                modules.join(",")
+            ),
+            Some(_) => {
+                let kind = HookKind::Lsm;
+                for (name, program, locked) in DESCRIPTORS {
+                    let program = facts.programs.variant(program, locked);
+                    self.hooks.push(Hook { program, kind, name });
+                }
+                return;
+            }
+        };
+        self.missing.push(no_descriptors(reason));
     }
 
     fn add_syscalls(&mut self, facts: &HostFacts) {
@@ -187,6 +231,7 @@ mod tests {
         HostFacts {
             syscall_tracepoints: tracepoints.iter().map(|&name| name.to_owned()).collect(),
             cgroup2: cgroup2.map(Into::into),
+            security_modules: Some(vec!["capability".to_owned(), "bpf".to_owned()]),
             ..HostFacts::default()
         }
     }
@@ -205,8 +250,27 @@ mod tests {
     fn a_kernel_without_syscall_tracepoints_is_counted_by_sweeps_and_says_so() {
         let plan = AttachPlan::for_host(&host(&[], Some("/cg")));
         assert!(plan.hooks.iter().all(|hook| hook.kind != HookKind::Syscall));
-        assert_eq!(plan.missing.len(), 1);
+        assert_eq!(plan.missing.len(), 2);
         assert!(plan.missing[0].consequence.contains("sweeps alone"));
+        assert!(plan.missing[1].reason.contains("tracepoints"), "{:?}", plan.missing[1]);
+    }
+
+    #[test]
+    fn where_the_kernel_does_not_ask_us_descriptors_are_not_refused_and_it_is_said_what_would_help() {
+        let mut facts = host(&["sys_exit_openat"], Some("/cg"));
+        let asked = |facts: &HostFacts| {
+            let plan = AttachPlan::for_host(facts);
+            let asked = plan.hooks.iter().filter(|hook| hook.kind == HookKind::Lsm).count();
+            (asked, plan.missing)
+        };
+        assert_eq!(asked(&facts), (5, Vec::new()));
+        facts.security_modules = Some(vec!["lockdown".to_owned(), "yama".to_owned()]);
+        let (none, missing) = asked(&facts);
+        assert_eq!(none, 0);
+        assert!(missing[0].reason.contains("lsm=lockdown,yama,bpf"), "{missing:?}");
+        assert!(missing[0].consequence.contains("RLIMIT_NOFILE"), "{missing:?}");
+        facts.security_modules = None;
+        assert!(asked(&facts).1[0].reason.contains("securityfs"));
     }
 
     #[test]
@@ -235,6 +299,7 @@ mod tests {
                 names::PROBE_TRAMPOLINE,
                 names::EMPTY_TYPED,
                 names::EMPTY_SYSCALL,
+                names::EMPTY_LSM,
             ]
             .contains(&program);
             assert_eq!(

@@ -12,9 +12,10 @@ use aya::{
 };
 
 use super::{
-    mounts,
-    plan::{AttachPlan, HookKind},
+    lsm, mounts,
+    plan::{AttachPlan, HookKind, LSM_HOOKS},
 };
+use crate::model::MissingHook;
 
 /// What the programs and the plan need to know of a host.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ pub struct HostFacts {
     pub cgroup2: Option<PathBuf>,
     /// Controllers of cgroup v2 at its root.
     pub controllers: Vec<String>,
+    /// The security modules that the kernel asks; `None` where that cannot be seen.
+    pub security_modules: Option<Vec<String>>,
     /// Bytes of a page.
     pub page_bytes: u64,
     /// Possible CPUs.
@@ -73,6 +76,7 @@ impl HostFacts {
                 .split_whitespace()
                 .map(str::to_owned)
                 .collect(),
+            security_modules: lsm::modules(),
             page_bytes: rustix::param::page_size() as u64,
             cpus: possible_cpus(&fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default()),
             programs: ProgramFacts::look(),
@@ -81,6 +85,16 @@ impl HostFacts {
 }
 
 impl ProgramFacts {
+    /// Of a program and its variant for kernels without atomic operations that fetch, the one for this kernel.
+    pub(super) fn variant(self, program: &'static str, locked: &'static str) -> &'static str {
+        if self.fetching_atomics { program } else { locked }
+    }
+
+    /// Whether all hooks can be pinned: links of perf events came with the helper.
+    pub(super) fn pins_all(self) -> bool {
+        self.typed_registers
+    }
+
     fn look() -> Self {
         Self {
             typed_current: has_helper(BpfHelper::BPF_FUNC_get_current_task_btf),
@@ -156,11 +170,12 @@ impl Finding {
 }
 
 /// Everything that this host offers or lacks. `loaded` says whether the programs load and attach here, where that could
-/// be tried; `trampolines` whether the kernel allows them.
+/// be tried; `trampolines` whether the kernel allows them; `raises_hard_limits` whether the caller may.
 pub fn doctor(
     facts: &HostFacts,
     loaded: Option<&Result<crate::model::Capabilities, super::KernelError>>,
     trampolines: Option<&Result<(), super::KernelError>>,
+    raises_hard_limits: bool,
 ) -> Vec<Finding> {
     let mut findings = vec![
         kernel(facts),
@@ -178,6 +193,11 @@ pub fn doctor(
     ];
     findings.extend(loaded.map(programs));
     findings.extend(trampolines.map(trampoline));
+    findings.extend(
+        loaded
+            .and_then(|loaded| loaded.as_ref().ok())
+            .map(|loaded| descriptors(loaded, raises_hard_limits)),
+    );
     findings
 }
 
@@ -279,7 +299,7 @@ fn controllers(facts: &HostFacts) -> Finding {
         what,
         Verdict::Degraded,
         format!("no {}", missing.join(", no ")),
-        "memory is limited for each process by itself (RLIMIT_DATA); CPU time is not slowed before the tool is ended; tasks are not limited",
+        "other means stand in for them, as below; tasks are not limited",
     )
 }
 
@@ -321,6 +341,30 @@ fn programs(loaded: &Result<crate::model::Capabilities, super::KernelError>) -> 
     }
 }
 
+/// What refuses descriptors here, as the programs found out.
+fn descriptors(capabilities: &crate::model::Capabilities, raises_hard_limits: bool) -> Finding {
+    let what = "BPF LSM";
+    if capabilities.refuses_descriptors {
+        return Finding::ok(what, "on a tool's total, by BPF LSM");
+    }
+    let of_lsm = |hook: &&MissingHook| hook.hook.starts_with(LSM_HOOKS);
+    let missing = capabilities.hooks_missing.iter().find(of_lsm);
+    Finding::lacking(
+        what,
+        Verdict::Degraded,
+        missing.map_or_else(|| "not on a tool's total".to_owned(), |missing| missing.reason.clone()),
+        format!(
+            "{}{}",
+            missing.map_or("", |missing| missing.consequence.as_str()),
+            if raises_hard_limits {
+                ""
+            } else {
+                "; without CAP_SYS_RESOURCE only the soft limit, which a program may raise again"
+            }
+        ),
+    )
+}
+
 fn trampoline(tried: &Result<(), super::KernelError>) -> Finding {
     match tried {
         Ok(()) => Finding::ok("BPF trampolines", "allowed (fentry, LSM)"),
@@ -331,7 +375,7 @@ fn trampoline(tried: &Result<(), super::KernelError>) -> Finding {
                 super::KernelError::Verifier { source, .. } => format!("refused by this kernel ({source})"),
                 error => error.to_string(),
             },
-            "descriptors will be limited by RLIMIT_NOFILE per process, not by BPF LSM on the tool's total",
+            "BPF LSM is refused with them: see descriptor limits",
         ),
     }
 }

@@ -66,7 +66,8 @@ pub(super) fn run(
 /// Puts processes together from the records of their threads.
 #[derive(Default)]
 pub(super) struct Assembly {
-    processes: HashMap<u32, Assembled>,
+    /// Each apart: there are thousands, and a map that grows moves what it holds.
+    processes: HashMap<u32, Box<Assembled>>,
 }
 
 /// What a detailed pass found of one process.
@@ -81,21 +82,30 @@ pub(super) struct FoundInDetail {
 /// A process while its records come in.
 #[derive(Default)]
 struct Assembled {
-    leader: Option<TaskRecord>,
-    /// Stands for the leader until it comes; a leader that has exited is still listed, so it always does.
-    any: TaskRecord,
+    /// The leader's record. Another thread's stands for it until it comes; a leader that has exited is still listed, so it
+    /// always does.
+    task: TaskRecord,
+    has_leader: bool,
     threads: u32,
     live_cpu_ns: u64,
     dead_cpu_ns: u64,
     /// Each distinct descriptor table, with its open descriptors.
     tables: Vec<(u64, u64)>,
-    /// The record that described the address space.
-    memory: Option<TaskRecord>,
+    memory: Option<AddressSpace>,
     /// What threads have yet to add to its resident pages, by kind.
     rss_cached: [i64; RSS_KINDS],
     sockets: Vec<SocketId>,
     table_cut: bool,
     adopted: bool,
+}
+
+/// What a thread's record says of the address space.
+#[derive(Clone, Copy)]
+struct AddressSpace {
+    id: AddressSpaceId,
+    rss_pages: [i64; RSS_KINDS],
+    virtual_pages: u64,
+    peak_rss_pages: u64,
 }
 
 impl Assembly {
@@ -143,10 +153,9 @@ impl Assembly {
     /// By how much events' counts differ from the truth, of the processes that a sweep cannot correct by itself: their
     /// leader's table is not all that they have, or was not walked to its end.
     pub(super) fn corrections(&self) -> HashMap<u32, Correction> {
-        let correction = |(&pid, process): (&u32, &Assembled)| {
-            let leader = process
-                .leader
-                .filter(|leader| leader.flags & TaskFlags::COUNTERS_READ != 0)?;
+        let correction = |pid: u32, process: &Assembled| {
+            let leader = Some(&process.task)
+                .filter(|leader| process.has_leader && leader.flags & TaskFlags::COUNTERS_READ != 0)?;
             let is_simple = !process.table_cut && matches!(process.tables[..], [(files, _)] if files == leader.files);
             if is_simple || process.threads == 0 {
                 return None;
@@ -159,12 +168,15 @@ impl Assembly {
             };
             Some((pid, correction))
         };
-        self.processes.iter().filter_map(correction).collect()
+        let processes = self.processes.iter();
+        processes
+            .filter_map(|(&pid, process)| correction(pid, process))
+            .collect()
     }
 
     /// The processes.
     pub(super) fn finish(self, page_bytes: u64) -> Vec<ProcessSample> {
-        let finish = |(pid, process): (u32, Assembled)| process.finish(pid, page_bytes);
+        let finish = |(pid, process): (u32, Box<Assembled>)| process.finish(pid, page_bytes);
         self.processes.into_iter().filter_map(finish).collect()
     }
 }
@@ -189,30 +201,34 @@ impl Assembled {
             }
         }
         if has(TaskFlags::MEMORY_READ) {
-            self.memory = Some(*task);
+            self.memory = Some(AddressSpace {
+                id: AddressSpaceId(task.mm),
+                rss_pages: task.rss_pages,
+                virtual_pages: task.virtual_pages,
+                peak_rss_pages: task.peak_rss_pages,
+            });
         }
-        if has(TaskFlags::LEADER) {
-            self.leader = Some(*task);
-        } else {
-            self.any = *task;
+        if has(TaskFlags::LEADER) || !self.has_leader {
+            self.task = *task;
+            self.has_leader = has(TaskFlags::LEADER);
         }
     }
 
     fn finish(self, pid: u32, page_bytes: u64) -> Option<ProcessSample> {
-        let task = self.leader.unwrap_or(self.any);
+        let task = &self.task;
         // A socket's record precedes its task's; a process that ended in between has only that.
         if task.tgid != pid {
             return None;
         }
         let has = |flag| task.flags & flag != 0;
-        let bytes = |task: &TaskRecord, kind: usize| {
-            u64::try_from(task.rss_pages[kind] + self.rss_cached[kind]).unwrap_or(0) * page_bytes
+        let bytes = |memory: &AddressSpace, kind: usize| {
+            u64::try_from(memory.rss_pages[kind] + self.rss_cached[kind]).unwrap_or(0) * page_bytes
         };
-        let memory = self.memory.map_or_else(Memory::default, |task| Memory {
-            file_bytes: bytes(&task, 0),
-            anon_bytes: bytes(&task, 1),
-            swap_bytes: bytes(&task, 2),
-            shmem_bytes: bytes(&task, 3),
+        let memory = self.memory.map_or_else(Memory::default, |memory| Memory {
+            file_bytes: bytes(&memory, 0),
+            anon_bytes: bytes(&memory, 1),
+            swap_bytes: bytes(&memory, 2),
+            shmem_bytes: bytes(&memory, 3),
         });
         let resident = memory.anon_bytes + memory.file_bytes + memory.shmem_bytes;
         let counters_known = has(TaskFlags::COUNTERS_READ) || has(TaskFlags::COUNTERS_BEGUN);
@@ -235,13 +251,13 @@ impl Assembled {
             } else {
                 0
             },
-            virtual_bytes: self.memory.map_or(0, |task| task.virtual_pages * page_bytes),
+            virtual_bytes: self.memory.map_or(0, |memory| memory.virtual_pages * page_bytes),
             peak_rss_bytes: Some(
                 self.memory
-                    .map_or(0, |task| task.peak_rss_pages * page_bytes)
+                    .map_or(0, |memory| memory.peak_rss_pages * page_bytes)
                     .max(resident),
             ),
-            address_space: self.memory.map(|task| AddressSpaceId(task.mm)),
+            address_space: self.memory.map(|memory| memory.id),
             open_fds: self.tables.iter().map(|&(_, fds)| fds).sum(),
             tables: self.tables.iter().map(|&(files, fds)| (TableId(files), fds)).collect(),
             connections: self.sockets.len() as u64,

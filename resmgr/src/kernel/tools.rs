@@ -1,24 +1,23 @@
 //! The maps of tools: their sums, lines and records, and who is to join them.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
-
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData},
 };
 use resmgr_common::{
-    CrossedKey, Joining as JoiningRecord, TOOL_LEVELS, TOOL_RESOURCES, ToolCounters, ToolFlags, ToolLines, ToolRecord,
-    names,
+    CrossedKey, Joining as JoiningRecord, TOOL_LEVELS, TOOL_RESOURCES, ToolCounters, ToolLines, ToolMost, ToolRecord,
+    ToolRefused, names,
 };
 
 use super::{
     KernelError,
     counters::{failed, take},
+    records::{identity, limits, record},
     wire::Wire,
 };
 use crate::model::{
-    Enforcement, Joining, LimitRange, LimitSource, MapUse, Mode, OperationKind, Orphans, ProcessId, Resource,
-    ResourceStatus, ToolAdjustment, ToolIdentity, ToolLimits, ToolOrigin, ToolSlot, ToolSums,
+    Joining, MapUse, OperationKind, Resource, ResourceStatus, ToolAdjustment, ToolIdentity, ToolLimits, ToolSlot,
+    ToolSums,
 };
 
 /// Nanoseconds of a millisecond.
@@ -34,6 +33,10 @@ pub(super) struct ToolMaps {
     crossed: HashMap<MapData, Wire<CrossedKey>, u8>,
     joining: HashMap<MapData, u32, Wire<JoiningRecord>>,
     cgroups: HashMap<MapData, u64, u32>,
+    most: Array<MapData, Wire<ToolMost>>,
+    refused: Array<MapData, Wire<ToolRefused>>,
+    /// Whether hooks refuse descriptors.
+    refuses_descriptors: bool,
     page_bytes: u64,
 }
 
@@ -50,8 +53,16 @@ impl ToolMaps {
             crossed: take(bpf, names::CROSSED)?,
             joining: take(bpf, names::JOINING)?,
             cgroups: take(bpf, names::CGROUPS)?,
+            most: take(bpf, names::TOOL_MOST)?,
+            refused: take(bpf, names::TOOL_REFUSED)?,
+            refuses_descriptors: false,
             page_bytes,
         })
+    }
+
+    /// Whether hooks refuse descriptors beyond the lines that are drawn from now on.
+    pub(super) fn refuse_descriptors(&mut self, refuses: bool) {
+        self.refuses_descriptors = refuses;
     }
 
     /// The tools that are there.
@@ -78,6 +89,9 @@ impl ToolMaps {
     pub(super) fn begin(&mut self, tool: &ToolIdentity, limits: &ToolLimits) -> Result<(), KernelError> {
         self.set_lines(tool, limits, ToolAdjustment::default())?;
         self.describe(tool, limits)?;
+        self.refused
+            .set(tool.slot.0, Wire(ToolRefused::default()), 0)
+            .map_err(failed("write", names::TOOL_REFUSED))?;
         let counters = ToolCounters {
             instance: tool.instance,
             ..ToolCounters::default()
@@ -126,6 +140,11 @@ impl ToolMaps {
             lines.connections_most = i64::try_from(most).unwrap_or(i64::MAX);
         }
         lines.exempt_loopback = u64::from(tool.enforcement.exempt_loopback);
+        let most = tool.enforcement.most(limits.fds).filter(|_| self.refuses_descriptors);
+        let most = ToolMost { fds: most.unwrap_or(0) };
+        self.most
+            .set(tool.slot.0, Wire(most), 0)
+            .map_err(failed("write", names::TOOL_MOST))?;
         self.lines
             .set(tool.slot.0, Wire(lines), 0)
             .map_err(failed("write", names::TOOL_LINES))
@@ -178,6 +197,10 @@ impl ToolMaps {
     /// What the programs have summed up for a tool.
     pub(super) fn sums(&self, slot: ToolSlot) -> Result<ToolSums, KernelError> {
         let counters = self.counters(slot)?;
+        let Wire(refused) = self
+            .refused
+            .get(&slot.0, 0)
+            .map_err(failed("read", names::TOOL_REFUSED))?;
         let pages = |pages: i64| pages.saturating_mul(i64::try_from(self.page_bytes).unwrap_or(4096));
         let not_negative = |n: i64| u64::try_from(n).unwrap_or(0);
         Ok(ToolSums {
@@ -191,6 +214,7 @@ impl ToolMaps {
             fds_opened: counters.fds_opened,
             fds_closed: counters.fds_closed,
             fds_open: counters.fds_open,
+            fds_refused: refused.fds,
             connections_made: counters.connections_made,
             connections_accepted: counters.connections_accepted,
             connections_failed: counters.connections_failed,
@@ -265,173 +289,5 @@ impl ToolMaps {
                 .map_err(failed("write", names::CGROUPS))?;
         }
         Ok(())
-    }
-}
-
-/// Text in a field of fixed length, NUL-padded; cut where it is too long.
-fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
-    let mut field = [0; N];
-    let len = text.len().min(N - 1);
-    field[..len].copy_from_slice(&text[..len]);
-    field
-}
-
-/// The text of such a field.
-fn text(field: &[u8]) -> &[u8] {
-    let end = field.iter().position(|&b| b == 0).unwrap_or(field.len());
-    &field[..end]
-}
-
-fn record(tool: &ToolIdentity, limits: &ToolLimits) -> ToolRecord {
-    let path = tool.cgroup.as_ref().map_or(&[][..], |path| path.as_os_str().as_bytes());
-    ToolRecord {
-        instance: tool.instance,
-        registered_unix_ns: tool.registered_unix_ns,
-        root_start_ns: tool.root.map_or(0, |root| root.start_ns),
-        owner_start_ns: tool.owner.map_or(0, |owner| owner.start_ns),
-        root_tgid: tool.root.map_or(0, |root| root.pid),
-        owner_tgid: tool.owner.map_or(0, |owner| owner.pid),
-        uid: tool.uid,
-        origin: tool.origin as u32,
-        endless: u64::from(tool.operation == OperationKind::Run),
-        memory_peak_bytes: 0,
-        mode: tool.enforcement.mode as u32,
-        flags: flags(tool.enforcement),
-        orphans: tool.enforcement.orphans as u32,
-        grace_ms: u32::try_from(tool.enforcement.grace_ms).unwrap_or(u32::MAX),
-        limits: Resource::ALL.map(|resource| {
-            let range = limits.range(resource);
-            [range.base, range.current, range.max]
-        }),
-        limits_from: Resource::ALL.map(|resource| {
-            let range = limits.range(resource);
-            [range.base_from as u32, range.max_from as u32]
-        }),
-        name: padded(tool.name.as_str().as_bytes()),
-        cgroup: padded(path),
-    }
-}
-
-/// [`ToolFlags`] of a tool.
-fn flags(enforcement: Enforcement) -> u32 {
-    let when = |holds: bool, flag: u32| if holds { flag } else { 0 };
-    when(enforcement.strict, ToolFlags::STRICT) | when(enforcement.exempt_loopback, ToolFlags::EXEMPT_LOOPBACK)
-}
-
-/// How a record says that limits are held. A mode that it does not know is the gentlest.
-fn enforcement(record: &ToolRecord) -> Enforcement {
-    let mode = Mode::ALL.into_iter().find(|&mode| mode as u32 == record.mode);
-    let orphans = Orphans::ALL
-        .into_iter()
-        .find(|&orphans| orphans as u32 == record.orphans);
-    Enforcement {
-        mode: mode.unwrap_or(Mode::Observe),
-        strict: record.flags & ToolFlags::STRICT != 0,
-        exempt_loopback: record.flags & ToolFlags::EXEMPT_LOOPBACK != 0,
-        orphans: orphans.unwrap_or_default(),
-        grace_ms: u64::from(record.grace_ms),
-    }
-}
-
-/// Who a record describes; `None` where its name is none, which only another program can have written.
-fn identity(slot: ToolSlot, record: &ToolRecord) -> Option<ToolIdentity> {
-    let process = |pid, start_ns| (pid != 0).then_some(ProcessId { pid, start_ns });
-    let origins = [
-        ToolOrigin::Exec,
-        ToolOrigin::Process,
-        ToolOrigin::Cgroup,
-        ToolOrigin::Rule,
-    ];
-    let cgroup = text(&record.cgroup);
-    Some(ToolIdentity {
-        slot,
-        instance: record.instance,
-        name: std::str::from_utf8(text(&record.name)).ok()?.parse().ok()?,
-        origin: origins.into_iter().find(|&origin| origin as u32 == record.origin)?,
-        operation: if record.endless == 0 {
-            OperationKind::Busy
-        } else {
-            OperationKind::Run
-        },
-        enforcement: enforcement(record),
-        uid: record.uid,
-        root: process(record.root_tgid, record.root_start_ns),
-        owner: process(record.owner_tgid, record.owner_start_ns),
-        cgroup: (!cgroup.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(cgroup))),
-        registered_unix_ns: record.registered_unix_ns,
-    })
-}
-
-/// The limits that a record holds.
-fn limits(record: &ToolRecord) -> ToolLimits {
-    let sources = [
-        LimitSource::Default,
-        LimitSource::Config,
-        LimitSource::ToolConfig,
-        LimitSource::Flag,
-        LimitSource::Set,
-        LimitSource::Ceiling,
-    ];
-    let source = |n: u32| {
-        sources
-            .into_iter()
-            .find(|&source| source as u32 == n)
-            .unwrap_or_default()
-    };
-    let range = |resource: Resource| {
-        let [base, current, max] = record.limits[resource as usize];
-        let [base_from, max_from] = record.limits_from[resource as usize].map(source);
-        LimitRange {
-            base,
-            current,
-            max,
-            base_from,
-            max_from,
-        }
-    };
-    ToolLimits {
-        memory: range(Resource::Memory),
-        cpu: range(Resource::Cpu),
-        fds: range(Resource::Fds),
-        connections: range(Resource::Connections),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    //! Records written and read again.
-    use super::*;
-    use crate::model::{LimitSpan, LimitsAsked};
-
-    #[test]
-    fn a_tool_is_known_again_from_its_record() {
-        let tool = ToolIdentity {
-            slot: ToolSlot(3),
-            instance: 7,
-            name: "web-search".parse().unwrap(),
-            origin: ToolOrigin::Rule,
-            operation: OperationKind::Run,
-            enforcement: Enforcement {
-                mode: Mode::Enforce,
-                strict: true,
-                exempt_loopback: false,
-                orphans: Orphans::Reap,
-                grace_ms: 1500,
-            },
-            uid: 1000,
-            root: Some(ProcessId { pid: 5, start_ns: 6 }),
-            owner: None,
-            cgroup: Some(PathBuf::from("/sys/fs/cgroup/resmgr/web-search-7")),
-            registered_unix_ns: 8,
-        };
-        let fds = Some(LimitSpan { base: None, max: 9 });
-        let asked = LimitsAsked {
-            fds,
-            ..LimitsAsked::default()
-        };
-        let asked_for = ToolLimits::HEAVY.with(&asked, LimitSource::Flag);
-        let record = record(&tool, &asked_for);
-        assert_eq!(identity(ToolSlot(3), &record), Some(tool));
-        assert_eq!(limits(&record), asked_for);
     }
 }

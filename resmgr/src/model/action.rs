@@ -15,12 +15,24 @@ pub enum Reason {
     Near,
     /// The use stayed far below the limit in force.
     Rest,
+    /// The use grows steadily, and comes near the limit in force.
+    Grows,
+    /// What the tool is expected to need is more than the limit in force has room for.
+    Expected,
+    /// Earlier instances of its name needed more than the limit in force has room for.
+    Learned,
+    /// It was raised for a burst, which is over.
+    Cooled,
     /// Somebody asked for it.
     Asked,
     /// The tool's first process has ended, or whoever started the tool.
     Left,
     /// The use stayed at the maximum, or beyond, for the grace.
     Held,
+    /// All instances of its name together used up their budget for its grace, and it used most.
+    Budget,
+    /// The tool waited at its soft line of memory.
+    Stalled,
 }
 
 /// What a decision goes by, in the resource's unit.
@@ -59,6 +71,14 @@ pub enum Step {
     HardLine,
     /// CPU time that it may use (`cpu.max`), in percent of one core.
     Quota,
+    /// Private memory that each process may have (`RLIMIT_DATA`), in bytes.
+    DataLimit,
+    /// Descriptors that each process may have (`RLIMIT_NOFILE`).
+    DescriptorLimit,
+    /// Its threads run when nobody else wants to (`SCHED_IDLE`): for 100 percent of that time.
+    Idle,
+    /// It runs for so many percent of the time, and is frozen for the rest (`cgroup.freeze`).
+    Turns,
     /// Its processes were asked to end, and killed where they did not.
     CleanUp,
 }
@@ -70,6 +90,10 @@ impl fmt::Display for Step {
             Self::SoftLine => "soft line",
             Self::HardLine => "hard line",
             Self::Quota => "quota",
+            Self::DataLimit => "data limit",
+            Self::DescriptorLimit => "descriptor limit",
+            Self::Idle => "idle",
+            Self::Turns => "turns",
             Self::CleanUp => "clean-up",
         })
     }

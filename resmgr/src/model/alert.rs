@@ -17,8 +17,18 @@ pub enum AlertKind {
     SpawnRate,
     /// A process comes near the most descriptors that it may have itself.
     ProcessFds,
+    /// The use of all instances of its name came near their budget, or beyond.
+    Budget(Resource),
+    /// It is kept waiting for memory at its soft line.
+    Stalled,
     /// The tool runs on without its first process, or without whoever started it.
     Left,
+    /// Processes have left the tool's own cgroup, and what holds it there.
+    Escaped,
+    /// What it uses grows steadily, and is to reach a maximum, or leaks.
+    Growth,
+    /// Something that is to hold the tool could not be written.
+    NotHeld,
 }
 
 impl fmt::Display for AlertKind {
@@ -27,7 +37,12 @@ impl fmt::Display for AlertKind {
             Self::Limit(resource) => resource.fmt(f),
             Self::SpawnRate => f.write_str("spawn-rate"),
             Self::ProcessFds => f.write_str("process-fds"),
+            Self::Budget(resource) => write!(f, "budget-{resource}"),
+            Self::Stalled => f.write_str("stalled"),
             Self::Left => f.write_str("left"),
+            Self::Escaped => f.write_str("escaped"),
+            Self::Growth => f.write_str("growth"),
+            Self::NotHeld => f.write_str("not-held"),
         }
     }
 }

@@ -319,6 +319,16 @@ impl ToolLimits {
         self
     }
 
+    /// These limits, of which no more than that may be had at the moment, by resource.
+    #[must_use]
+    pub fn within(mut self, most: [Option<u64>; 4]) -> Self {
+        for (resource, most) in Resource::ALL.into_iter().zip(most) {
+            let range = self.range_mut(resource);
+            range.max = range.max.min(most.unwrap_or(u64::MAX));
+        }
+        self
+    }
+
     /// These limits as a tool begins with them: each at its base.
     #[must_use]
     pub fn at_base(mut self) -> Self {

@@ -2,8 +2,11 @@
 
 mod action;
 mod alert;
+mod budget;
+mod enforcer;
 mod event;
 mod files;
+mod history;
 mod host;
 mod limits;
 mod mode;
@@ -17,14 +20,20 @@ mod usage;
 
 pub use action::{Action, Decision, EndCause, Evidence, Reason, Step};
 pub use alert::{Alert, AlertKind, AlertState};
+pub use budget::{Budget, BudgetUse};
+pub use enforcer::{Enforcer, SchedulingPolicy};
 pub use event::{ExitStatus, KernelEvent, ProcessEvent, ProcessEventKind};
 pub use files::{Connection, FileKind, FileSample, Protocol, SocketState};
+pub use history::{HistoryRow, Measure, MeasureError, PastTool, Retention, Summary, Tier, TierError, UsageSample};
 pub use host::{Drift, EndedTotals, HostTotals};
 pub use limits::{
     Ceiling, LimitRange, LimitSource, LimitSpan, LimitsAsked, Profile, ProfileError, ResourceLimits, ToolLimits,
 };
 pub use mode::{Enforcement, LONGEST_GRACE_MS, Mode, ModeError, Orphans, OrphansError};
-pub use pattern::ResourcePattern;
+pub use pattern::{
+    ForecastAccuracy, ForecastStep, Growing, Growth, Learned, LimitReached, PatternKind, ResourcePattern, Tuning,
+    TuningError,
+};
 pub use process::{
     AddressSpaceId, Comm, EventCounts, Memory, PROC_TICK_NS, ProcessId, ProcessSample, SocketId, Sweep, TableId,
 };

@@ -127,7 +127,7 @@ impl Enforcement {
     pub fn most(&self, limit: LimitRange) -> Option<u64> {
         match self.mode {
             Mode::Observe => None,
-            Mode::Throttle | Mode::Enforce if self.strict => Some(limit.current),
+            Mode::Throttle | Mode::Enforce if self.strict => Some(limit.current.min(limit.max)),
             Mode::Throttle | Mode::Enforce => Some(limit.max),
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ToolSlot;
 
 /// A process's identity: a thread group id alone may be used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProcessId {
     /// Thread group id.
     pub pid: u32,

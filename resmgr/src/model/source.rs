@@ -96,8 +96,18 @@ pub struct Capabilities {
     pub hooks_pinned: u32,
     /// Hooks whose programs an earlier agent attached, which counted on without it.
     pub hooks_adopted: u32,
+    /// Whether the kernel refuses descriptors on a tool's total.
+    pub refuses_descriptors: bool,
     /// Hooks that are not attached.
     pub hooks_missing: Vec<MissingHook>,
+}
+
+impl Capabilities {
+    /// Whether connects beyond a tool's maximum are refused.
+    pub fn refuses_connects(&self) -> bool {
+        let lacks = |part: &str| self.hooks_missing.iter().any(|missing| missing.hook.contains(part));
+        !lacks("connect4") && !lacks("connect6")
+    }
 }
 
 /// Reading from the source failed.

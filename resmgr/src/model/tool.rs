@@ -167,6 +167,8 @@ pub struct ToolSums {
     pub fds_closed: u64,
     /// Descriptors open now.
     pub fds_open: i64,
+    /// Descriptors that were refused.
+    pub fds_refused: u64,
     /// Outgoing connections that were established.
     pub connections_made: u64,
     /// Incoming connections that were accepted.

@@ -17,9 +17,9 @@ use tokio::{
 };
 
 use super::{
-    AlertsParams, AlertsReport, AttachParams, CleanUpParams, CleanUpReport, FrameError, LimitsSet, Lines,
-    MAX_RESPONSE_BYTES, Method, Outcome, Refusal, RegisterParams, Registered, Request, Response, SetLimitsParams,
-    StatusParams, StatusReport,
+    AlertsParams, AlertsReport, AttachParams, CleanUpParams, CleanUpReport, FrameError, HistoryParams, HistoryReport,
+    LimitsSet, Lines, MAX_RESPONSE_BYTES, Method, Outcome, Refusal, RegisterParams, Registered, Request, Response,
+    SetLimitsParams, StatusParams, StatusReport,
 };
 use crate::model::LONGEST_GRACE_MS;
 
@@ -117,6 +117,11 @@ impl Client {
     /// Asks for alerts, and acknowledges them.
     pub async fn alerts(&mut self, params: AlertsParams) -> Result<AlertsReport, ClientError> {
         self.ask(Method::Alerts(params)).await
+    }
+
+    /// Asks what tools of a name used over time.
+    pub async fn history(&mut self, params: HistoryParams) -> Result<HistoryReport, ClientError> {
+        self.ask(Method::History(params)).await
     }
 
     async fn ask<T: DeserializeOwned>(&mut self, method: Method) -> Result<T, ClientError> {

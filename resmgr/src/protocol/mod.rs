@@ -7,6 +7,8 @@ mod alerts;
 mod cleanup;
 mod client;
 mod frame;
+mod history;
+mod selection;
 mod status;
 mod tools;
 
@@ -16,9 +18,11 @@ pub use alerts::{AlertsParams, AlertsReport};
 pub use cleanup::{CgroupLeft, CleanUpParams, CleanUpReport, CleanUpStatus, LeftStatus};
 pub use client::{Client, ClientError};
 pub use frame::{FrameError, Lines, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
+pub use history::{HISTORY_VERSION, HistoryEntry, HistoryParams, HistoryReport};
+pub use selection::{ProcessSelection, SortKey, StatusParams};
 pub use status::{
-    AgentStatus, CrossingStatus, DescriptorStatus, ExitReport, OwnerStatus, PeakStatus, ProcessSelection,
-    ProcessStatus, SortKey, StatusParams, StatusReport, ToolEvents, ToolStatus, ToolSums, ZombieStatus,
+    AgentStatus, CrossingStatus, DescriptorStatus, ExitReport, HistoryStatus, OwnerStatus, PeakStatus, ProcessStatus,
+    StatusReport, ToolEvents, ToolStatus, ToolSums, ZombieStatus,
 };
 pub use tools::{AttachParams, AttachTarget, LimitsSet, RegisterParams, Registered, SetLimitsParams, ToolLimitsStatus};
 
@@ -44,6 +48,8 @@ pub enum Method {
     CleanUp(CleanUpParams),
     /// What somebody should know.
     Alerts(AlertsParams),
+    /// What tools of a name used over time.
+    History(HistoryParams),
 }
 
 /// A request with its version.
@@ -97,6 +103,10 @@ pub enum RefusalCode {
     NotPermitted,
     /// It cannot be done to what is there: a thread of the kernel, the agent itself, a process of another tool.
     Conflict,
+    /// This host has nothing to hold a limit by that was asked for.
+    CannotHold,
+    /// All instances of the name together use what they may.
+    OverBudget,
     /// The agent failed.
     Internal,
 }

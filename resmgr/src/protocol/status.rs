@@ -6,71 +6,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Action, Connection, Drift, EndCause, EndedTotals, Enforcement, EventCounts, FileKind, HostTotals, Losses, MapUse,
-    Memory, MissingHook, OperationKind, ProgramCost, Resource, ResourcePattern, ResourceStatus, ResourceUsage,
-    ToolLimits, ToolName, ToolOrigin,
+    Action, BudgetUse, Connection, Drift, EndCause, EndedTotals, Enforcement, EventCounts, FileKind, Growth,
+    HostTotals, Learned, Losses, MapUse, Memory, MissingHook, OperationKind, ProgramCost, Resource, ResourceStatus,
+    ResourceUsage, ToolLimits, ToolName, ToolOrigin,
 };
-
-/// Which processes a report lists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProcessSelection {
-    /// None.
-    #[default]
-    None,
-    /// Those that come first in the order asked for, threads of the kernel left out.
-    Top,
-    /// All.
-    All,
-    /// One.
-    Pid(u32),
-}
-
-/// What processes are ordered by: the largest first, but for the pid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SortKey {
-    /// Memory.
-    #[default]
-    Memory,
-    /// CPU use over the last interval, then CPU time.
-    Cpu,
-    /// Open descriptors.
-    Fds,
-    /// Connections.
-    Connections,
-    /// Process id, ascending.
-    Pid,
-}
-
-/// What is asked of a status report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StatusParams {
-    /// Which processes to list.
-    pub processes: ProcessSelection,
-    /// In which order.
-    pub sort: SortKey,
-    /// How many of them at most, where not all are asked for.
-    pub limit: usize,
-    /// Bring the numbers up to date before answering: by a sweep, or from the counters where there is none.
-    pub fresh: bool,
-    /// The tools of this name alone, and of the processes theirs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tool: Option<ToolName>,
-}
-
-impl Default for StatusParams {
-    fn default() -> Self {
-        Self {
-            processes: ProcessSelection::default(),
-            sort: SortKey::default(),
-            limit: 20,
-            fresh: false,
-            tool: None,
-        }
-    }
-}
 
 /// What is used now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,10 +75,25 @@ pub struct AgentStatus {
     pub hooks_pinned: u32,
     /// Hooks whose programs an earlier agent attached: they counted on until this one came.
     pub hooks_adopted: u32,
+    /// Whether the kernel refuses descriptors on a tool's total.
+    pub refuses_descriptors: bool,
     /// Hooks that this kernel lacks, and what follows.
     pub hooks_missing: Vec<MissingHook>,
     /// Processes that ended while it watched.
     pub ended: EndedTotals,
+    /// How its history is kept.
+    pub history: HistoryStatus,
+}
+
+/// How the history is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryStatus {
+    /// Bytes of the file that are in use, by the last time that they were counted.
+    pub bytes: u64,
+    /// Samples that could not be written.
+    pub samples_lost: u64,
+    /// Why it is not written now; null where it is.
+    pub failure: Option<String>,
 }
 
 /// One instance of a tool.
@@ -175,6 +129,8 @@ pub struct ToolStatus {
     pub usage: ResourceUsage,
     /// Its limits.
     pub limits: ToolLimits,
+    /// What all instances of its name that are its user's use of their budget, by resource.
+    pub budgets: BTreeMap<Resource, BudgetUse>,
     /// CPU time in nanoseconds of all its processes, the ended ones included.
     pub cpu_time_ns: u64,
     /// CPU use over the last interval, in cores; null until it has been seen twice.
@@ -187,8 +143,10 @@ pub struct ToolStatus {
     pub virtual_bytes: u64,
     /// The most that it used.
     pub peak: PeakStatus,
-    /// What has been learned of its use.
-    pub pattern: Option<ResourcePattern>,
+    /// What has been learned of its use, by resource; empty of one that has ended.
+    pub learned: BTreeMap<Resource, Learned>,
+    /// Steady growth that somebody should know of.
+    pub growth: Option<Growth>,
     /// Processes that run now.
     pub process_count: u64,
     /// Processes ever.
@@ -211,6 +169,8 @@ pub struct ToolStatus {
     pub root_exit: Option<ExitReport>,
     /// How often the kernel has killed in its cgroup for want of memory.
     pub oom_kills: u64,
+    /// How often it was slowed at its soft line of memory.
+    pub high_events: u64,
     /// What was done to it, the oldest first.
     pub actions: Vec<Action>,
     /// What was ever done to it.
@@ -263,6 +223,8 @@ pub struct ToolEvents {
     pub fds_closed: u64,
     /// Descriptors open now, as events and sweeps have counted them.
     pub fds_open: i64,
+    /// Descriptors that were refused.
+    pub fds_refused: u64,
     /// Outgoing connections that were established.
     pub connections_made: u64,
     /// Incoming connections that were accepted.

@@ -22,6 +22,9 @@ pub struct RegisterParams {
     /// Its limits, as far as they are asked for.
     #[serde(default, skip_serializing_if = "LimitsAsked::is_empty")]
     pub limits: LimitsAsked,
+    /// A limit that this host cannot hold is told of, and no reason to refuse.
+    #[serde(default)]
+    pub best_effort: bool,
 }
 
 /// Processes that run already become a tool.
@@ -38,6 +41,9 @@ pub struct AttachParams {
     /// Its limits, as far as they are asked for.
     #[serde(default, skip_serializing_if = "LimitsAsked::is_empty")]
     pub limits: LimitsAsked,
+    /// As in [`RegisterParams`].
+    #[serde(default)]
+    pub best_effort: bool,
 }
 
 /// The processes that become a tool.
@@ -61,6 +67,9 @@ pub struct SetLimitsParams {
     pub instance: Option<u64>,
     /// What is asked for.
     pub limits: LimitsAsked,
+    /// As in [`RegisterParams`].
+    #[serde(default)]
+    pub best_effort: bool,
 }
 
 /// The limits that instances of a tool have now.

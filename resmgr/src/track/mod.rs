@@ -2,6 +2,8 @@
 
 mod belonging;
 mod drift;
+mod operations;
+mod stall;
 mod summing;
 mod tools;
 
@@ -13,6 +15,7 @@ use crate::model::{
 };
 
 use belonging::Belonging;
+pub use stall::{Counted, Stall};
 pub use tools::{Latecomers, ToolPeaks, ToolUse, TrackedTool, Zombie};
 
 /// A process, and what follows from seeing it more than once.

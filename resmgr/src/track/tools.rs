@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::{Stall, operations::Operations};
 use crate::model::{
-    Action, Crossing, EndCause, ExitStatus, Memory, OperationKind, ProcessEvent, Resource, ResourceStatus, Step,
-    ToolAdjustment, ToolIdentity, ToolLimits, ToolSums,
+    Action, BudgetUse, Crossing, EndCause, ExitStatus, Memory, OperationKind, ProcessEvent, Resource, ResourceStatus,
+    Step, ToolAdjustment, ToolIdentity, ToolLimits, ToolSums,
 };
 
 /// Crossings that are remembered of a tool.
@@ -83,12 +84,25 @@ pub struct Zombie {
 pub struct ToolPeaks {
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// CPU time of one operation, in milliseconds.
+    pub operation_cpu_ms: u64,
     /// Open descriptors.
     pub open_fds: u64,
     /// Connections.
     pub connections: u64,
     /// Processes.
     pub processes: u64,
+}
+
+impl ToolPeaks {
+    /// Takes in what was reached before, of each resource in the order of [`Resource::ALL`].
+    pub fn reach(&mut self, before: [u64; 4]) {
+        let [memory, cpu_ms, fds, connections] = before;
+        self.memory_bytes = self.memory_bytes.max(memory);
+        self.operation_cpu_ms = self.operation_cpu_ms.max(cpu_ms);
+        self.open_fds = self.open_fds.max(fds);
+        self.connections = self.connections.max(connections);
+    }
 }
 
 /// What was counted for a tool from events alone: of processes that ended before the programs knew whose they were.
@@ -132,10 +146,15 @@ pub struct TrackedTool {
     pub root_exit: Option<ExitStatus>,
     /// How often the kernel has killed in its leaf for want of memory.
     pub oom_kills: u64,
+    /// What all instances of its name use of their budget, by resource.
+    pub budgets: [Option<BudgetUse>; 4],
+    /// How much it is kept waiting for memory.
+    pub stall: Stall,
     /// When it ended, in nanoseconds of `CLOCK_MONOTONIC`.
     pub ended_at_ns: Option<u64>,
     /// By how many connections the programs' sum was off at the last refresh.
     connections_off: i64,
+    operations: Operations,
     adjustment: ToolAdjustment,
 }
 
@@ -161,8 +180,11 @@ impl TrackedTool {
             leaf: BTreeSet::new(),
             root_exit: None,
             oom_kills: 0,
+            budgets: [None; 4],
+            stall: Stall::default(),
             ended_at_ns: None,
             connections_off: 0,
+            operations: Operations::default(),
             adjustment: ToolAdjustment::default(),
         }
     }
@@ -216,6 +238,30 @@ impl TrackedTool {
             Resource::Connections => self.sums.connections_open + self.adjustment.connections,
         };
         u64::try_from(sum).unwrap_or(0)
+    }
+
+    /// Looks whether operations have ended since it was last looked.
+    pub fn look_for_operations(&mut self) {
+        self.operations.look(&self.sums, self.identity.operation);
+    }
+
+    /// CPU time in milliseconds of an operation that had ended when it was last looked; the mean of several.
+    pub fn ended_operation_ms(&self) -> Option<u64> {
+        self.operations.ended_ms()
+    }
+
+    /// CPU time in milliseconds of the operation that ended with the tool.
+    pub fn last_operation_ms(&self) -> Option<u64> {
+        (self.sums.operations > 0).then(|| self.value(Resource::Cpu))
+    }
+
+    /// Its limits, less what others have of a budget that they share.
+    pub fn limits_now(&self) -> ToolLimits {
+        let most = |resource: Resource| {
+            let of = self.budgets[resource as usize]?;
+            Some(of.most(self.value(resource)))
+        };
+        self.limits.within(Resource::ALL.map(most))
     }
 
     /// How close a resource is to its limit.
@@ -280,7 +326,9 @@ impl TrackedTool {
     pub fn used(&mut self, mut usage: ToolUse) {
         usage.cpu_ns = (usage.cpu_ns + self.sums.ended_cpu_ns + self.latecomers.cpu_ns).max(self.usage.cpu_ns);
         self.usage = usage;
+        let operation_cpu_ms = self.last_operation_ms().unwrap_or(0);
         let peaks = &mut self.peaks;
+        peaks.operation_cpu_ms = peaks.operation_cpu_ms.max(operation_cpu_ms);
         peaks.open_fds = peaks.open_fds.max(self.usage.open_fds);
         peaks.connections = peaks.connections.max(self.usage.connections);
         peaks.processes = peaks.processes.max(self.usage.processes);
@@ -299,19 +347,40 @@ impl TrackedTool {
     /// refreshes in turn have seen is taken for one.
     pub fn adjust(&mut self, now: &ToolSums) -> Option<ToolAdjustment> {
         self.usage.memory?;
-        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let off = signed(self.usage.connections) - now.connections_open;
-        let mut adjustment = ToolAdjustment {
-            memory_bytes: signed(self.memory_bytes()) - now.memory_bytes,
-            fds: self.usage.fds_off,
-            connections: self.adjustment.connections,
-        };
-        if off == self.connections_off {
-            adjustment.connections = off;
-        }
+        let before = self.connections_off;
         self.connections_off = off;
+        self.adjusted(ToolAdjustment {
+            memory_bytes: self.memory_off(now),
+            fds: self.usage.fds_off,
+            connections: if off == before {
+                off
+            } else {
+                self.adjustment.connections
+            },
+        })
+    }
+
+    /// The same of what its leaf is charged with alone, between refreshes.
+    pub fn adjust_charge(&mut self, now: &ToolSums) -> Option<ToolAdjustment> {
+        self.charged_bytes?;
+        self.adjusted(ToolAdjustment {
+            memory_bytes: self.memory_off(now),
+            ..self.adjustment
+        })
+    }
+
+    fn memory_off(&self, now: &ToolSums) -> i64 {
+        signed(self.memory_bytes()) - now.memory_bytes
+    }
+
+    fn adjusted(&mut self, adjustment: ToolAdjustment) -> Option<ToolAdjustment> {
         let changed = adjustment != self.adjustment;
         self.adjustment = adjustment;
         changed.then_some(adjustment)
     }
+}
+
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -19,8 +19,11 @@ pub use calls::{
     FileHandle, bpf_map, close_range, creat, dup2, dup3, duplicate_from, fanotify_init, has_descriptor, open,
     open_by_handle, perf_event_open, shares_table, signalfd, unshare_table, userfaultfd,
 };
-pub use memory::shared_words;
-pub use process::{children_cpu_ns, clone_sibling, exec, exit_process, exit_thread, fork, process_clock_ns, spawn};
+pub use memory::{Reserved, grow_break, shared_words};
+pub use process::{
+    ChildrenUsage, children_usage, clone_sibling, exec, exit_process, exit_thread, fork, fork_as, process_clock_ns,
+    spawn,
+};
 pub use ring::{Installed, Ring};
 
 /// A descriptor by its number. Another thread may have closed it, and opened something else under the same number.

@@ -36,6 +36,20 @@ pub fn clone_sibling(same_table: bool) -> Result<Option<Pid>> {
     })?)
 }
 
+/// A child with a process id of one's choice, which nobody has: by a process with one thread, as root. `None` in the child.
+pub fn fork_as(pid: u32) -> Result<Option<Pid>> {
+    let wanted = pid.cast_signed();
+    // SAFETY: a plain struct of integers, of which zeros are a value.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.exit_signal = libc::SIGCHLD.unsigned_abs().into();
+    arguments.set_tid = (&raw const wanted).expose_provenance() as u64;
+    arguments.set_tid_size = 1;
+    // SAFETY: the arguments and the number that they point to outlive the call. The rest is as for `clone_sibling`.
+    as_child(result(unsafe {
+        libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>())
+    })?)
+}
+
 fn as_child(pid: c_long) -> Result<Option<Pid>> {
     let pid = i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?;
     Ok(Pid::from_raw(pid))
@@ -55,14 +69,26 @@ pub fn process_clock_ns(pid: u32) -> Result<u64> {
     Ok(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
 }
 
-/// CPU time of children that have ended and were waited for, in nanoseconds (`RUSAGE_CHILDREN`, to the microsecond).
-pub fn children_cpu_ns() -> u64 {
+/// What children used that have ended and were waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct ChildrenUsage {
+    /// CPU time in nanoseconds, to the microsecond.
+    pub cpu_ns: u64,
+    /// The highest resident memory of one of them in bytes.
+    pub peak_rss_bytes: u64,
+}
+
+/// `RUSAGE_CHILDREN`.
+pub fn children_usage() -> ChildrenUsage {
     // SAFETY: a plain struct of integers, of which zeros are a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: the usage is written to a local variable of the type that is wanted.
     unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
     let ns = |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_usec.unsigned_abs() * 1000;
-    ns(usage.ru_utime) + ns(usage.ru_stime)
+    ChildrenUsage {
+        cpu_ns: ns(usage.ru_utime) + ns(usage.ru_stime),
+        peak_rss_bytes: usage.ru_maxrss.unsigned_abs() << 10,
+    }
 }
 
 /// Ends this thread alone, as `pthread_exit` does in the end, without unwinding it: what it held stays as it is.

@@ -7,20 +7,20 @@ use super::{
 };
 
 const PURE: &[&str] = &["model"];
-const ABOVE_TOOLS: &[&str] = &[
+const BELOW_ENGINE: &[&str] = &[
     "model", "protocol", "config", "alert", "track", "history", "pattern", "adapt", "kernel", "enforce", "export",
 ];
-const ABOVE_AGENT: &[&str] = &[
+const BELOW_AGENT: &[&str] = &[
     "model", "protocol", "config", "alert", "track", "history", "pattern", "adapt", "kernel", "enforce", "export",
-    "manager", "tool",
+    "engine",
 ];
 const ALL: &[&str] = &[
     "audit", "model", "protocol", "config", "alert", "track", "history", "pattern", "adapt", "kernel", "enforce",
-    "export", "manager", "tool", "agent",
+    "export", "engine", "agent", "manager", "tool",
 ];
 
 /// Each module, and the others that it may use.
-const TABLE: [(&str, &[&str]); 16] = [
+const TABLE: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("protocol", PURE),
     ("config", PURE),
@@ -33,9 +33,11 @@ const TABLE: [(&str, &[&str]); 16] = [
     ("kernel", PURE),
     ("enforce", PURE),
     ("export", PURE),
-    ("manager", ABOVE_TOOLS),
-    ("tool", ABOVE_TOOLS),
-    ("agent", ABOVE_AGENT),
+    ("engine", BELOW_ENGINE),
+    ("agent", BELOW_AGENT),
+    // The library: it starts an agent of its own, or asks one.
+    ("manager", &["model", "config", "protocol", "agent"]),
+    ("tool", &["model", "protocol", "manager"]),
     // Of the agent, what it shows at its own top.
     ("cli", ALL),
 ];
@@ -142,12 +144,12 @@ mod tests {
         );
         assert!(
             objections(
-                "resmgr/src/manager.rs",
+                "resmgr/src/engine.rs",
                 "use crate::kernel::Kernel; use crate::track::Tracker;"
             )
             .is_empty()
         );
-        assert!(objections("resmgr/src/agent/mod.rs", "use crate::{manager::M, tool::T};").is_empty());
+        assert!(objections("resmgr/src/agent/mod.rs", "use crate::{engine::E, track::T};").is_empty());
         assert!(
             objections(
                 "resmgr/src/cli/top.rs",

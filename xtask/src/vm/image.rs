@@ -7,7 +7,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{archive::Archive, kernels::BUSYBOX, packages};
+use super::{
+    archive::Archive,
+    kernels::{BUSYBOX, EARLYOOM, LIBC},
+    packages,
+};
 use crate::{
     built::{self, Built, Kind},
     shell,
@@ -23,10 +27,17 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "vm";
 
 /// Test binaries that stay on the host, and why.
-const ON_THE_HOST: [(&str, &str); 1] = [(
-    "documents",
-    "it compares documents with programs, which no kernel changes, by tools that the machine lacks",
-)];
+const ON_THE_HOST: [(&str, &str); 3] = [
+    (
+        "documents",
+        "it compares documents with programs, which no kernel changes, by tools that the machine lacks",
+    ),
+    ("history", "it keeps what was used in a file, which no kernel changes"),
+    (
+        "browser",
+        "it shows a page, which no kernel changes, by a browser that the machine lacks",
+    ),
+];
 
 /// What the checkout has that tests read.
 const READ: [&str; 2] = ["docs", "resmgr/bpf"];
@@ -40,11 +51,13 @@ pub(crate) struct Wanted {
     pub(crate) object: Option<PathBuf>,
     /// What goes to each test binary.
     pub(crate) arguments: Vec<String>,
+    /// A benchmark, in the place of the tests.
+    pub(crate) bench: Option<String>,
 }
 
 /// Builds the tests and puts them into an archive; returns its path.
 pub(super) fn build(workspace: &Workspace, wanted: &Wanted) -> Result<PathBuf> {
-    let built = compile(workspace)?;
+    let built = compile(workspace, wanted)?;
     let mut archive = Archive::new();
     for (folder, mode) in [
         ("bin", 0o755),
@@ -70,6 +83,10 @@ pub(super) fn build(workspace: &Workspace, wanted: &Wanted) -> Result<PathBuf> {
     );
     archive.file("etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n");
     archive.file("etc/hosts", 0o644, b"127.0.0.1 localhost\n::1 localhost\n");
+
+    if wanted.bench.is_some() {
+        add_earlyoom(workspace, &mut archive)?;
+    }
 
     let mut tests = 0;
     for one in &built {
@@ -99,25 +116,49 @@ pub(super) fn build(workspace: &Workspace, wanted: &Wanted) -> Result<PathBuf> {
     }
     archive.file("/t/settings", 0o644, settings(root, wanted).as_bytes());
 
-    let path = workspace.vm_target().join("files.cpio");
+    let name = if wanted.bench.is_some() { "bench" } else { "files" };
+    let path = workspace.vm_target().join(format!("{name}.cpio"));
     // Beside its place first: another run may boot from the former one.
-    let temporary = workspace.vm_target().join(format!("files.{}.new", std::process::id()));
+    let temporary = workspace.vm_target().join(format!("{name}.{}.new", std::process::id()));
     fs::write(&temporary, archive.finish()).with_context(|| format!("write {}", temporary.display()))?;
     fs::rename(&temporary, &path).with_context(|| format!("write {}", path.display()))?;
     Ok(path)
 }
 
 /// Programs that need no library, since the machine has none.
-fn compile(workspace: &Workspace) -> Result<Vec<Built>> {
+fn compile(workspace: &Workspace, wanted: &Wanted) -> Result<Vec<Built>> {
     let mut build = shell::cargo(workspace);
     build.args(["build", "--package", "resmgr", "--package", "resmgr-tests", "--bins"]);
-    build.args(["--test", "*", "--profile", PROFILE, "--target", TARGET]);
+    match &wanted.bench {
+        Some(bench) => build.args(["--bench", bench]),
+        None => build.args(["--test", "*"]),
+    };
+    build.args(["--profile", PROFILE, "--target", TARGET]);
     build.arg("--message-format=json-render-diagnostics");
     // Apart: its flags would make the host's build start afresh each time.
     build.arg("--target-dir").arg(workspace.vm_target().join("build"));
     build.env("RUSTFLAGS", "-C target-feature=+crt-static");
     build.env_remove("CARGO_ENCODED_RUSTFLAGS");
     Ok(built::all(&shell::output(&mut build)?))
+}
+
+/// A program that needs its library, where both look for each other.
+fn add_earlyoom(workspace: &Workspace, archive: &mut Archive) -> Result<()> {
+    const LIBRARIES: &str = "lib/x86_64-linux-gnu";
+    let program = packages::unpacked(workspace, &EARLYOOM)?.join("usr/bin/earlyoom");
+    archive.file("usr/bin/earlyoom", 0o755, &read(&program)?);
+    let libraries = packages::unpacked(workspace, &LIBC)?.join(LIBRARIES);
+    let loader = "ld-linux-x86-64.so.2";
+    archive.directory("lib", 0o755);
+    archive.directory(LIBRARIES, 0o755);
+    archive.directory("lib64", 0o755);
+    archive.file(
+        &format!("{LIBRARIES}/libc.so.6"),
+        0o755,
+        &read(&libraries.join("libc.so.6"))?,
+    );
+    archive.file(&format!("lib64/{loader}"), 0o755, &read(&libraries.join(loader))?);
+    Ok(())
 }
 
 fn add_folder(archive: &mut Archive, root: &Path, folder: &Path) -> Result<()> {
@@ -137,7 +178,7 @@ fn add_folder(archive: &mut Archive, root: &Path, folder: &Path) -> Result<()> {
 /// What init.sh reads before it starts the tests: variables, the folder that cargo would start them in, arguments.
 fn settings(root: &str, wanted: &Wanted) -> String {
     // Everything takes longer than on a machine of its own: so many times as long, tests wait for something.
-    let mut lines = vec!["export RESMGR_TEST_VM=1 RESMGR_TEST_PATIENCE=10".to_owned()];
+    let mut lines = vec!["export RESMGR_TEST_VM=1 RESMGR_TEST_PATIENCE=6".to_owned()];
     if wanted.full {
         lines.push("export RESMGR_TEST_FULL=1".to_owned());
     }
@@ -171,6 +212,7 @@ mod tests {
             full: true,
             object: Some("check.o".into()),
             arguments: ["a filter", "--skip", "it's"].map(str::to_owned).to_vec(),
+            bench: None,
         };
         let text = settings("/src/it", &wanted);
         assert!(

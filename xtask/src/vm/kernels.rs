@@ -67,6 +67,22 @@ pub(super) const BUSYBOX: Package = Package {
     sha256: "3d3fdbe91d4660c873e14b092c213fe81c1da6362daa236eb25d0171eb108744",
 };
 
+/// What the benchmark of reactions is measured beside, and the library that it needs.
+pub(super) const EARLYOOM: Package = Package {
+    suite: "bookworm",
+    newest_of: "^earlyoom$",
+    name: "earlyoom",
+    version: "1.7-1+b1",
+    sha256: "e79ba8c738ba1bdc89cff51d40956439231299f71a17604e7e47f91a0eb475ce",
+};
+pub(super) const LIBC: Package = Package {
+    suite: "bookworm",
+    newest_of: "^libc6$",
+    name: "libc6",
+    version: "2.36-9+deb12u14",
+    sha256: "ba4f88f73dbc3ae9055f3c20f4523bfdbaf1ad13ff95e258924f77d20b4fbedf",
+};
+
 /// The kernels that a list with commas names, in the matrix's order; all, where there is no list.
 pub(super) fn named(list: Option<&str>) -> Result<Vec<&'static Kernel>> {
     let Some(list) = list else {

@@ -115,6 +115,9 @@ impl Machine {
         // QEMU's largest CPU breaks Linux 6.12.
         command.args(["-cpu", "qemu64", "-smp", "2", "-m", "1024"]);
         command.args(["-nographic", "-no-reboot", "-nic", "none"]);
+        // All else that the machine has lies in memory: a disk of zeros is what page cache can be had of.
+        command.args(["-drive", "if=none,id=zeros,driver=null-co,size=256M,read-zeroes=on"]);
+        command.args(["-device", "nvme,drive=zeros,serial=zeros"]);
         command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.files);
         command.args(["-append", COMMAND_LINE]);
         command

@@ -15,6 +15,8 @@ pub(super) struct Report {
     pub(super) release: Option<String>,
     /// Each test binary that was begun, in order.
     pub(super) runs: Vec<Run>,
+    /// Test binaries that had a second turn, each with what failed in its first.
+    pub(super) again: Vec<(String, Vec<String>)>,
     /// What the kernel reported of itself that no sound kernel does.
     complaints: Vec<String>,
     panicked: bool,
@@ -34,6 +36,18 @@ pub(super) struct Run {
     output: Vec<String>,
     /// Its own closing line.
     pub(super) summary: Option<String>,
+}
+
+impl Run {
+    /// What it wrote.
+    pub(super) fn output(&self) -> impl Iterator<Item = &str> {
+        self.output.iter().map(String::as_str)
+    }
+
+    /// Whether it ended, and said that all is well.
+    pub(super) fn has_ended_well(&self) -> bool {
+        self.status == Some(0)
+    }
 }
 
 impl Report {
@@ -62,6 +76,15 @@ impl Report {
                 name: rest.to_owned(),
                 ..Run::default()
             }),
+            "again" => {
+                if let Some(run) = self.runs.last_mut() {
+                    let first = std::mem::take(run);
+                    let failed = first.output().filter(|line| line.ends_with("... FAILED"));
+                    self.again
+                        .push((first.name.clone(), failed.map(str::to_owned).collect()));
+                    run.name = first.name;
+                }
+            }
             "end" => {
                 let status = rest.rsplit_once(' ').and_then(|(_, status)| status.parse().ok());
                 if let Some(run) = self.runs.last_mut() {
@@ -219,6 +242,24 @@ mod tests {
         let summary = report.runs[0].summary.as_deref().unwrap();
         assert!(summary.starts_with("test result: ok. 9 passed") && summary.ends_with("1.00s"));
         assert!(report.evidence().contains(&"SeaBIOS"));
+    }
+
+    #[test]
+    fn a_second_turn_counts_in_place_of_the_first_which_is_told() {
+        let first = "@vm begin luck\r\ntest one_that_waited ... FAILED\r\n@vm end luck 101\r\n@vm again luck\r\n";
+        let second = run("luck", 7, 0, 0).replacen("@vm begin luck\r\n", "", 1);
+        let report = log(&[&run("numbers", 9, 0, 0), first, &second, "@vm done\r\n"]);
+        assert_eq!(
+            (report.passed(), report.failed(), report.failure(Ended::Off)),
+            (16, 0, None)
+        );
+        assert_eq!(
+            report.again,
+            [("luck".to_owned(), vec!["test one_that_waited ... FAILED".to_owned()])]
+        );
+        let second = run("luck", 6, 1, 101).replacen("@vm begin luck\r\n", "", 1);
+        let report = log(&[first, &second, "@vm done\r\n"]);
+        assert!(report.failure(Ended::Off).is_some(), "twice is enough");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::{
     agent::server::Caller,
     enforce,
-    manager::EnhancedResourceManager,
-    model::{Resource, ResourceUsage, Source, SourceError, Timestamp, ToolName},
+    engine::Engine,
+    model::{Learned, Resource, ResourceUsage, Source, SourceError, Timestamp, ToolName},
     protocol::{
         CrossingStatus, ExitReport, OwnerStatus, PeakStatus, StatusParams, ToolEvents, ToolStatus, ToolSums,
         ZombieStatus,
@@ -16,7 +16,7 @@ use crate::{
 
 /// The tools that a caller may see and asks for: those that go on, then those that have ended, the latest last.
 pub(super) fn list<S: Source>(
-    manager: &mut EnhancedResourceManager<S>,
+    engine: &mut Engine<S>,
     params: &StatusParams,
     caller: Caller,
     now: Timestamp,
@@ -26,18 +26,32 @@ pub(super) fn list<S: Source>(
         (caller.is_root() || identity.uid == caller.uid)
             && params.tool.as_ref().is_none_or(|name| *name == identity.name)
     };
-    let running: Vec<TrackedTool> = manager.tracker().tools().filter(is_shown).cloned().collect();
-    let ended: Vec<TrackedTool> = manager.ended_tools().filter(is_shown).cloned().collect();
+    let running: Vec<TrackedTool> = engine.tracker().tools().filter(is_shown).cloned().collect();
+    let ended: Vec<TrackedTool> = engine.ended_tools().filter(is_shown).cloned().collect();
     let mut shown = Vec::new();
     for tool in running {
-        let usage = manager.tool_usage(&tool)?;
-        shown.push(describe(&tool, usage, manager.tracker(), now));
+        let usage = engine.tool_usage(&tool)?;
+        let mut status = describe(&tool, usage, engine.tracker(), now);
+        status.learned = learned(engine, &tool, params.forecast, now);
+        status.growth = engine.growth(tool.identity.instance).cloned();
+        shown.push(status);
     }
     for tool in ended {
         let usage = ResourceUsage::from_parts(None, tool.usage.cpu_ns, &[]);
-        shown.push(describe(&tool, usage, manager.tracker(), now));
+        shown.push(describe(&tool, usage, engine.tracker(), now));
     }
     Ok(shown)
+}
+
+/// What has been learned of a tool's use.
+fn learned<S: Source>(
+    engine: &Engine<S>,
+    tool: &TrackedTool,
+    with_forecast: bool,
+    now: Timestamp,
+) -> BTreeMap<Resource, Learned> {
+    let of = |resource| Some((resource, engine.learned(tool, resource, with_forecast, now)?));
+    Resource::ALL.into_iter().filter_map(of).collect()
 }
 
 /// Sums over the instances of each name that go on.
@@ -101,6 +115,11 @@ fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker,
         levels: Resource::ALL.map(|resource| (resource, tool.level(resource))).into(),
         usage,
         limits: tool.limits,
+        budgets: Resource::ALL
+            .into_iter()
+            .zip(tool.budgets)
+            .filter_map(|(resource, of)| Some((resource, of?)))
+            .collect(),
         enforcement: identity.enforcement,
         cpu_time_ns: used.cpu_ns,
         cpu_share: used.cpu_share,
@@ -114,7 +133,8 @@ fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker,
             processes: tool.peaks.processes,
             process_rss_bytes: tool.sums.process_peak_rss_bytes,
         },
-        pattern: None,
+        learned: BTreeMap::new(),
+        growth: None,
         process_count: used.processes,
         processes_total: tool.processes_total(),
         threads: used.threads,
@@ -125,6 +145,7 @@ fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker,
             fds_opened: tool.sums.fds_opened,
             fds_closed: tool.sums.fds_closed,
             fds_open: tool.sums.fds_open,
+            fds_refused: tool.sums.fds_refused,
             connections_made: tool.sums.connections_made,
             connections_accepted: tool.sums.connections_accepted,
             connections_failed: tool.sums.connections_failed,
@@ -152,6 +173,7 @@ fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker,
             signal: exit.signal(),
         }),
         oom_kills: tool.oom_kills,
+        high_events: tool.stall.high_events,
         actions: tool.actions.iter().copied().collect(),
         actions_total: tool.actions_total,
     }

@@ -6,7 +6,7 @@ use super::{Followed, Tools, is_theirs};
 use crate::{
     agent::server::Caller,
     enforce::{self, Described},
-    manager::{EnhancedResourceManager, NewTool},
+    engine::{Engine, NewTool},
     model::{Clock, Enforcement, Joining, PROC_TICK_NS, Source, ToolLimits, ToolOrigin, ToolSlot},
     protocol::{AttachParams, AttachTarget, Refusal, RefusalCode, Registered},
 };
@@ -15,23 +15,23 @@ impl Tools {
     /// Makes processes that run already a tool.
     pub(in crate::agent) fn attach<S: Source>(
         &mut self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         params: &AttachParams,
         caller: Caller,
         clock: &impl Clock,
     ) -> Result<Registered, Refusal> {
-        let held = |origin| self.limits(&params.tool, &params.limits, origin);
+        let held = |origin| self.limits(&params.tool, &params.limits, origin, params.best_effort);
         let slot = match &params.target {
             AttachTarget::Pid(pid) => {
                 let held = held(ToolOrigin::Process)?;
-                attach_process(manager, params, held, *pid, caller, clock)?
+                attach_process(engine, params, held, *pid, caller, clock)?
             }
             AttachTarget::Cgroup(path) => {
                 let held = held(ToolOrigin::Cgroup)?;
-                self.attach_cgroup(manager, params, held, path, caller, clock)?
+                self.attach_cgroup(engine, params, held, path, caller, clock)?
             }
         };
-        let tool = manager.tracker().tool(slot);
+        let tool = engine.tracker().tool(slot);
         let tool = tool.ok_or_else(|| Refusal::new(RefusalCode::NotFound, "the tool has ended meanwhile"))?;
         Ok(Registered {
             tool: tool.identity.name.clone(),
@@ -44,7 +44,7 @@ impl Tools {
 
     fn attach_cgroup<S: Source>(
         &mut self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         params: &AttachParams,
         (limits, enforcement): (ToolLimits, Enforcement),
         path: &Path,
@@ -56,7 +56,7 @@ impl Tools {
             return Err(Refusal::new(RefusalCode::NotPermitted, message));
         }
         let path = self.resolve(path)?;
-        let slot = manager.register(
+        let slot = engine.register(
             NewTool {
                 name: params.tool.clone(),
                 origin: ToolOrigin::Cgroup,
@@ -71,8 +71,8 @@ impl Tools {
             clock,
         )?;
         self.followed.push(Followed { slot, path });
-        self.follow(manager)?;
-        manager.take_in(clock)?;
+        self.follow(engine)?;
+        engine.take_in(clock)?;
         Ok(slot)
     }
 
@@ -102,7 +102,7 @@ impl Tools {
 }
 
 fn attach_process<S: Source>(
-    manager: &mut EnhancedResourceManager<S>,
+    engine: &mut Engine<S>,
     params: &AttachParams,
     (limits, enforcement): (ToolLimits, Enforcement),
     pid: u32,
@@ -132,15 +132,15 @@ fn attach_process<S: Source>(
             format!("process {pid} is a thread of the kernel"),
         );
     }
-    let known = manager.tracker().process(pid).and_then(|known| known.sample.tool);
-    if let Some(tool) = known.and_then(|slot| manager.tracker().tool(slot)) {
+    let known = engine.tracker().process(pid).and_then(|known| known.sample.tool);
+    if let Some(tool) = known.and_then(|slot| engine.tracker().tool(slot)) {
         let (name, instance) = (&tool.identity.name, tool.identity.instance);
         return refuse(
             RefusalCode::Conflict,
             format!("process {pid} belongs to the tool {name} already (instance {instance})"),
         );
     }
-    let slot = manager.register(
+    let slot = engine.register(
         NewTool {
             name: params.tool.clone(),
             origin: ToolOrigin::Process,
@@ -154,21 +154,18 @@ fn attach_process<S: Source>(
         },
         clock,
     )?;
-    manager.join(Joining {
+    engine.join(Joining {
         pid,
         start_ns: process.id.start_ns,
         tick_ns: PROC_TICK_NS,
         tool: slot,
     })?;
-    let taken_in = manager.take_in(clock);
-    manager.unjoin(pid)?;
+    let taken_in = engine.take_in(clock);
+    engine.unjoin(pid)?;
     taken_in?;
-    let is_there = manager
-        .tracker()
-        .tool(slot)
-        .is_some_and(|tool| tool.usage.processes > 0);
+    let is_there = engine.tracker().tool(slot).is_some_and(|tool| tool.usage.processes > 0);
     if !is_there {
-        manager.end_tool(slot, clock)?;
+        engine.end_tool(slot, clock)?;
         return Err(gone());
     }
     Ok(slot)

@@ -10,11 +10,11 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Tools, is_theirs};
+use super::{Tools, holding::Done, is_theirs};
 use crate::{
     agent::{alerting::Alerting, report, server::Caller},
-    enforce::{self, CleanUp, Holding, Leaf, Member, Whose},
-    manager::EnhancedResourceManager,
+    enforce::{self, CleanUp, Leaf, Member, Whose},
+    engine::Engine,
     model::{
         Action, Clock, Evidence, LONGEST_GRACE_MS, Orphans, ProcessId, Reason, Resource, Source, SourceError, Step,
         ToolName, ToolOrigin, ToolSlot,
@@ -38,8 +38,8 @@ pub(in crate::agent) enum Asked {
     Members(Which, oneshot::Sender<Vec<Member>>),
     /// It is over, as far as that can be had; who waits for a parent is the answer.
     Over(Which, oneshot::Sender<Vec<ZombieStatus>>),
-    /// It is held by this now; and each of its processes by that many bytes of private memory.
-    Held(Which, Holding, Option<u64>),
+    /// It is held by this now.
+    Held(Which, Done),
 }
 
 /// An end that is to be.
@@ -134,8 +134,8 @@ pub(super) fn whose(uid: u32) -> Whose {
 }
 
 /// Whether a tool runs on although its first process has ended, or whoever started it.
-fn is_left<S: Source>(manager: &EnhancedResourceManager<S>, tool: &TrackedTool) -> bool {
-    let has_ended = |id: ProcessId| match manager.tracker().process(id.pid) {
+fn is_left<S: Source>(engine: &Engine<S>, tool: &TrackedTool) -> bool {
+    let has_ended = |id: ProcessId| match engine.tracker().process(id.pid) {
         Some(process) => !process.sample.id.is_same_by_tick(id) || process.sample.zombie,
         // Where not everything is swept, others are unknown.
         None => !enforce::is_alive(id),
@@ -148,7 +148,7 @@ impl Tools {
     /// The ends of the tools of a name that are the caller's.
     pub(in crate::agent) fn clean_up<S: Source>(
         &mut self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         params: &CleanUpParams,
         caller: Caller,
         clock: &impl Clock,
@@ -159,7 +159,7 @@ impl Tools {
         let grace = params
             .grace_ms
             .map(|ms| Duration::from_millis(ms.min(LONGEST_GRACE_MS)));
-        let endings: Vec<Ending> = manager
+        let endings: Vec<Ending> = engine
             .tracker()
             .tools()
             .filter(|tool| tool.identity.name == *name && is_meant(tool.identity.instance))
@@ -174,14 +174,21 @@ impl Tools {
             return Err(Refusal::new(RefusalCode::NotFound, message));
         }
         for ending in &endings {
-            acted(manager, ending.which, None, Reason::Asked, Evidence::default(), clock);
+            acted(engine, ending.which, None, Reason::Asked, Evidence::default(), clock);
         }
         Ok(Endings(endings))
     }
 
     /// The end of a tool, which begins with a signal.
-    pub(super) fn ending(&self, tool: &TrackedTool, whose: Whose, grace: Option<Duration>, first: Signal) -> Ending {
+    pub(super) fn ending(
+        &mut self,
+        tool: &TrackedTool,
+        whose: Whose,
+        grace: Option<Duration>,
+        first: Signal,
+    ) -> Ending {
         let identity = &tool.identity;
+        self.holds.let_hear(tool);
         // Another's cgroup is only read.
         let cgroup = identity.cgroup.clone().filter(|_| identity.origin == ToolOrigin::Exec);
         Ending {
@@ -204,23 +211,23 @@ impl Tools {
     /// Answers what the end of a tool asks.
     pub(in crate::agent) fn answer<S: Source>(
         &mut self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         asked: Asked,
         clock: &impl Clock,
     ) -> Result<(), SourceError> {
         match asked {
             Asked::Members(which, answer) => {
                 // What cannot be swept now is as it was: one tool's end is no reason to end the agent.
-                if let Err(error) = manager.refresh(clock) {
+                if let Err(error) = engine.refresh(clock) {
                     tracing::warn!(%error, "a sweep failed");
                 }
                 // Who asked may have gone.
-                let _ = answer.send(members(manager, which));
+                let _ = answer.send(members(engine, which));
             }
-            Asked::Held(which, holding, data_bytes) => self.took_hold(manager, which, &holding, data_bytes, clock),
+            Asked::Held(which, done) => self.took_hold(engine, which, done, clock),
             Asked::Over(which, answer) => {
-                let zombies = instance(manager, which).map(|tool| report::zombies(tool, manager.tracker()));
-                self.over(manager, which, clock)?;
+                let zombies = instance(engine, which).map(|tool| report::zombies(tool, engine.tracker()));
+                self.over(engine, which, clock)?;
                 let _ = answer.send(zombies.unwrap_or_default());
             }
         }
@@ -228,15 +235,10 @@ impl Tools {
     }
 
     /// Ends a tool that nothing is left of. A cgroup that was attached is not followed any more.
-    fn over<S: Source>(
-        &mut self,
-        manager: &mut EnhancedResourceManager<S>,
-        which: Which,
-        clock: &impl Clock,
-    ) -> Result<(), SourceError> {
-        let is_empty = instance(manager, which).is_some_and(|tool| tool.usage.pids.is_empty());
+    fn over<S: Source>(&mut self, engine: &mut Engine<S>, which: Which, clock: &impl Clock) -> Result<(), SourceError> {
+        let is_empty = instance(engine, which).is_some_and(|tool| tool.usage.pids.is_empty());
         if is_empty {
-            self.end(manager, which.slot, clock)?;
+            self.end(engine, which.slot, clock)?;
         } else {
             // Something is left, and may be ended again.
             self.left.remove(&which.instance);
@@ -248,16 +250,16 @@ impl Tools {
     /// Does what is to be done about tools that have been left by those that they belong to: once for each.
     pub(in crate::agent) fn look_for_orphans<S: Source>(
         &mut self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         alerting: &mut Alerting,
         clock: &impl Clock,
     ) {
         let before = std::mem::take(&mut self.left);
         let mut reaped = Vec::new();
-        for tool in manager.tracker().tools() {
+        for tool in engine.tracker().tools() {
             let identity = &tool.identity;
             let (instance, orphans) = (identity.instance, identity.enforcement.orphans);
-            let is_left = is_left(manager, tool);
+            let is_left = is_left(engine, tool);
             alerting.left(tool, is_left && orphans != Orphans::Keep, clock);
             if !is_left {
                 continue;
@@ -268,7 +270,7 @@ impl Tools {
             }
         }
         for ending in reaped {
-            acted(manager, ending.which, None, Reason::Left, Evidence::default(), clock);
+            acted(engine, ending.which, None, Reason::Left, Evidence::default(), clock);
             ending.start();
         }
     }
@@ -276,14 +278,14 @@ impl Tools {
 
 /// Remembers that a tool is ended, and why.
 pub(super) fn acted<S: Source>(
-    manager: &mut EnhancedResourceManager<S>,
+    engine: &mut Engine<S>,
     which: Which,
     resource: Option<Resource>,
     reason: Reason,
     evidence: Evidence,
     clock: &impl Clock,
 ) {
-    if let Some(tool) = manager.tool_mut(which.slot) {
+    if let Some(tool) = engine.tool_mut(which.slot) {
         tool.acted(Action {
             at: clock.now().wall,
             step: Step::CleanUp,
@@ -297,14 +299,14 @@ pub(super) fn acted<S: Source>(
 }
 
 /// An instance, where it still is the one that has the slot.
-fn instance<S: Source>(manager: &EnhancedResourceManager<S>, which: Which) -> Option<&TrackedTool> {
-    let tool = manager.tracker().tool(which.slot)?;
+fn instance<S: Source>(engine: &Engine<S>, which: Which) -> Option<&TrackedTool> {
+    let tool = engine.tracker().tool(which.slot)?;
     (tool.identity.instance == which.instance).then_some(tool)
 }
 
-fn members<S: Source>(manager: &EnhancedResourceManager<S>, which: Which) -> Vec<Member> {
-    let pids = instance(manager, which).map(|tool| tool.usage.pids.as_slice());
-    let process = |pid: &u32| manager.tracker().process(*pid);
+fn members<S: Source>(engine: &Engine<S>, which: Which) -> Vec<Member> {
+    let pids = instance(engine, which).map(|tool| tool.usage.pids.as_slice());
+    let process = |pid: &u32| engine.tracker().process(*pid);
     pids.unwrap_or_default()
         .iter()
         .filter_map(process)

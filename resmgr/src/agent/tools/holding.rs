@@ -1,273 +1,105 @@
 //! What tools are held by: brought in line with what the ladder says, by tasks of their own, since the kernel may take its
 //! time over each file.
 
-use std::collections::HashMap;
+mod entry;
+mod held;
+mod slowed;
+mod steps;
+
+use std::collections::{BTreeSet, HashSet};
 
 use rustix::process::Signal;
-use tokio::sync::mpsc;
 
+use self::{entry::hold_each, held::own_leaf, steps::steps};
 use super::{
     Tools,
     cleanup::{Asked, Which, acted, whose},
 };
 use crate::{
-    enforce::{self, Controllers, Hold, Holding, Ladder, Leaf, Seen},
-    manager::EnhancedResourceManager,
-    model::{
-        Action, Clock, Evidence, Mode, OperationKind, ProcessId, Reason, Resource, Source, Step, Timestamp, ToolOrigin,
-        ToolSlot,
-    },
+    agent::alerting::Alerting,
+    enforce::{Change, Controllers, HeldBy, Hold, Holding, Leaf, Means, ProcessHold},
+    engine::Engine,
+    model::{Clock, Mode, ProcessId, Reason, Resource, Source, Timestamp, ToolOrigin, ToolSlot},
     track::TrackedTool,
 };
 
-/// A tool that uses fewer cores than this is idle.
-const IDLE_CORES: f64 = 0.01;
+pub(super) use entry::ToolHold;
+pub(in crate::agent) use entry::{Done, Entry};
+pub(super) use held::Holds;
 
-/// How one instance is held.
-#[derive(Debug, Default)]
-struct Held {
-    ladder: Ladder,
-    /// What holds, as far as it was written.
-    now: Hold,
-    /// What each process's private memory is limited to, where no leaf counts it.
-    data_bytes: Option<u64>,
-    /// What its leaf can hold.
-    controllers: Controllers,
-    /// A task writes.
-    busy: bool,
-    /// That something cannot be written was said.
-    told: bool,
-}
-
-/// How all are held.
-#[derive(Debug)]
-pub(super) struct Holds {
-    /// What a tool's memory never goes beyond, in bytes.
-    memory_ceiling: u64,
-    held: HashMap<u64, Held>,
-}
-
-impl Holds {
-    /// Holds under a ceiling of memory, which is half of what the host has where none is given.
-    pub(super) fn new(memory_ceiling: Option<u64>) -> Self {
-        let host = rustix::system::sysinfo();
-        let half = host.totalram as u64 * u64::from(host.mem_unit) / 2;
-        Self {
-            memory_ceiling: memory_ceiling.unwrap_or(half),
-            held: HashMap::new(),
-        }
-    }
-
-    /// What a tool that was adopted is held by already.
-    pub(super) fn adopt(&mut self, tool: &TrackedTool) {
-        let mut held = Held::default();
-        if let Some(leaf) = own_leaf(tool) {
-            held.controllers = Controllers::of(leaf.path());
-            held.now = leaf.held();
-        }
-        self.held.insert(tool.identity.instance, held);
-    }
-
-    /// An end has left something of a tool: it is looked at as if for the first time.
-    pub(super) fn begin_anew(&mut self, instance: u64) {
-        if let Some(held) = self.held.get_mut(&instance) {
-            held.ladder = Ladder::default();
-        }
-    }
-
-    /// A tool is no more.
-    pub(super) fn forget(&mut self, instance: u64) {
-        self.held.remove(&instance);
-    }
-}
-
-/// The rest of a registration: a leaf that holds, and the caller's way into it, on both of which the kernel makes us wait.
-pub(in crate::agent) struct Entry {
-    pub(super) leaf: Leaf,
-    pub(super) process: ProcessId,
-    pub(super) hold: Hold,
-    pub(super) data_bytes: Option<u64>,
-    pub(super) which: Which,
-    pub(super) tell: mpsc::Sender<Asked>,
-}
-
-impl Entry {
-    /// Holds the tool, and moves the caller in; what could not be done is returned.
-    pub(in crate::agent) async fn enter(self) -> Vec<String> {
-        let Self {
-            leaf,
-            process,
-            hold,
-            data_bytes,
-            which,
-            tell,
-        } = self;
-        let entering = tokio::task::spawn_blocking(move || {
-            let holding = leaf.hold(&hold, &Hold::default());
-            let mut warnings: Vec<String> = Vec::new();
-            if let Err(error) = leaf.enter(process) {
-                warnings.push(format!("the tool is not in its cgroup: {error}"));
-            }
-            if hold != Hold::default() {
-                enforce::raise_oom_score(process);
-            }
-            if data_bytes.is_some()
-                && let Err(error) = enforce::limit_data(process, data_bytes)
-            {
-                warnings.push(format!("its memory is not limited: {error}"));
-            }
-            (holding, warnings)
-        });
-        match entering.await {
-            Ok((holding, mut warnings)) => {
-                warnings.extend(
-                    holding
-                        .failed
-                        .iter()
-                        .map(|error| format!("a limit does not hold: {error}")),
-                );
-                // A loop that has ended keeps nothing.
-                let _ = tell.send(Asked::Held(which, holding, data_bytes)).await;
-                warnings
-            }
-            Err(error) => vec![format!("the tool is not in its cgroup: {error}")],
-        }
-    }
-}
-
-/// A change of what holds, as it is remembered.
-fn changes(before: &Hold, now: &Hold, tool: &TrackedTool, at: Timestamp) -> Vec<Action> {
-    let action = |step, resource, from: Option<u64>, to: Option<u64>, reason, limit| Action {
-        at: at.wall,
-        step,
-        resource: Some(resource),
-        from,
-        to,
-        reason,
-        evidence: Evidence {
-            value: Some(tool.value(resource)),
-            limit: Some(limit),
-            over_s: None,
-        },
-    };
-    let near = |tightened| if tightened { Reason::Near } else { Reason::Rest };
-    let (memory, cpu) = (tool.limits.memory, tool.limits.cpu);
-    let mut actions = Vec::new();
-    if before.memory_max != now.memory_max {
-        let (from, to) = (before.memory_max, now.memory_max);
-        actions.push(action(
-            Step::HardLine,
-            Resource::Memory,
-            from,
-            to,
-            Reason::Asked,
-            memory.max,
-        ));
-    }
-    if before.memory_high != now.memory_high {
-        let (from, to) = (before.memory_high, now.memory_high);
-        let reason = near(to.is_some());
-        actions.push(action(
-            Step::SoftLine,
-            Resource::Memory,
-            from,
-            to,
-            reason,
-            memory.current,
-        ));
-    }
-    if before.cpu_percent != now.cpu_percent {
-        let (from, to) = (before.cpu_percent, now.cpu_percent);
-        let reason = near(to.unwrap_or(u64::MAX) < from.unwrap_or(u64::MAX));
-        actions.push(action(Step::Quota, Resource::Cpu, from, to, reason, cpu.max));
-    }
-    actions
-}
+/// Without a quota a tool gives way to others while it were to have this much of a core; for less it is frozen by turns,
+/// and then has its part whoever else runs.
+const GIVES_WAY_PERCENT: u64 = 50;
 
 impl Tools {
     /// What a tool that begins is held by.
-    pub(super) fn first_hold(&mut self, tool: &TrackedTool, leaf: &Leaf, now: Timestamp) -> (Hold, Option<u64>) {
+    pub(super) fn first_hold(&mut self, tool: &TrackedTool, leaf: &Leaf, now: Timestamp) -> ToolHold {
         let held = self.holds.held.entry(tool.identity.instance).or_default();
         held.controllers = Controllers::of(leaf.path());
         // Until that is written.
         held.busy = true;
-        let verdict = held.ladder.step(&seen(tool, self.holds.memory_ceiling, now));
-        (verdict.hold.by(held.controllers), data_limit(tool, held.controllers))
+        let verdict = held.step(tool, None, self.holds.memory_ceiling, now);
+        wanted(tool, verdict.hold, held.controllers, self.means)
     }
 
-    /// What a tool that is enforced is held by in place of what its host lacks, in words.
-    pub(super) fn lacks(tool: &TrackedTool, leaf: &Leaf) -> Vec<String> {
-        let controllers = Controllers::of(leaf.path());
-        let mut said = Vec::new();
-        if tool.identity.enforcement.mode != Mode::Enforce {
-            return said;
-        }
-        if !controllers.memory {
-            said.push(
-                "cgroup v2 has no memory controller here: memory is limited for each process by itself (RLIMIT_DATA)"
-                    .to_owned(),
-            );
-        }
-        if !controllers.cpu {
-            said.push("cgroup v2 has no cpu controller here: the tool is not slowed before it is ended".to_owned());
-        }
-        said
+    /// What holds a tool in place of what its host lacks, in a line of words.
+    pub(super) fn stand_ins(&self, tool: &TrackedTool) -> Option<String> {
+        let (mode, origin) = (tool.identity.enforcement.mode, tool.identity.origin);
+        // What its leaf has may be less than what leaves have here.
+        let held = self.holds.held.get(&tool.identity.instance);
+        let means = held.map_or(self.means, |held| Means {
+            controllers: held.controllers,
+            ..self.means
+        });
+        let said: Vec<String> = Resource::ALL
+            .into_iter()
+            .filter_map(|resource| match means.hold(resource, mode, origin) {
+                HeldBy::Instead(stand_in) => Some(format!("{resource} by {stand_in}")),
+                HeldBy::Kernel(_) | HeldBy::Nothing(_) => None,
+            })
+            .collect();
+        // Where nobody is ended it is not worth a line with every command; `resmgr doctor` tells.
+        let is_worth = mode == Mode::Enforce && !said.is_empty();
+        is_worth.then(|| {
+            format!(
+                "this host lacks means to hold the tool as a whole: it holds {}",
+                said.join("; ")
+            )
+        })
     }
 
     /// Brings what tools are held by in line with what they use, and ends those that it does not help with; returns when to
     /// look again at the latest, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub(in crate::agent) fn hold<S: Source>(
-        &mut self,
-        manager: &mut EnhancedResourceManager<S>,
-        clock: &impl Clock,
-    ) -> Option<u64> {
+    pub(in crate::agent) fn hold<S: Source>(&mut self, engine: &mut Engine<S>, clock: &impl Clock) -> Option<u64> {
         let now = clock.now();
-        let slots: Vec<ToolSlot> = manager.tracker().tools().map(|tool| tool.identity.slot).collect();
+        self.holds.mend();
+        let slots: Vec<ToolSlot> = engine.tracker().tools().map(|tool| tool.identity.slot).collect();
         let mut look_again: Option<u64> = None;
         for slot in slots {
-            let Some(tool) = manager.tracker().tool(slot) else {
+            let Some(tool) = engine.tracker().tool(slot) else {
                 continue;
             };
-            if tool.usage.processes == 0 {
+            // Of one that has just begun, the programs alone know that it runs.
+            if tool.usage.processes == 0 && tool.sums.processes == 0 {
                 continue;
             }
             let instance = tool.identity.instance;
             let which = Which { slot, instance };
+            let leaf = own_leaf(tool);
+            let ceiling = self.holds.memory_ceiling;
             let held = self.holds.held.entry(instance).or_default();
-            let verdict = held.ladder.step(&seen(tool, self.holds.memory_ceiling, now));
+            let verdict = held.step(tool, leaf.as_ref(), ceiling, now);
             look_again = match (look_again, verdict.look_again_ns) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
-            let leaf = own_leaf(tool);
-            let wanted = verdict.hold.by(held.controllers);
-            let data_bytes = data_limit(tool, held.controllers);
-            if !held.busy && (wanted != held.now || data_bytes != held.data_bytes) {
-                held.busy = true;
-                let before = held.now;
-                let processes: Vec<ProcessId> = if data_bytes == held.data_bytes {
-                    Vec::new()
-                } else {
-                    let known = tool.usage.pids.iter().filter_map(|&pid| manager.tracker().process(pid));
-                    known.map(|process| process.sample.id).collect()
-                };
-                let tell = self.ask.clone();
-                tokio::task::spawn_blocking(move || {
-                    for process in processes {
-                        // One that has gone needs no limit.
-                        let _ = enforce::limit_data(process, data_bytes);
-                    }
-                    let holding = match leaf {
-                        Some(leaf) => leaf.hold(&wanted, &before),
-                        None => Holding {
-                            now: before,
-                            failed: Vec::new(),
-                        },
-                    };
-                    let _ = tell.blocking_send(Asked::Held(which, holding, data_bytes));
-                });
+            let wanted = wanted(tool, verdict.hold, held.controllers, self.means);
+            let mut turned = None;
+            if tool.identity.origin == ToolOrigin::Exec && !held.ending {
+                self.bring_in_line(engine, which, tool, leaf.as_ref(), wanted);
+                turned = leaf.and_then(|leaf| self.holds.turn(tool, &leaf, wanted.runs_percent));
             }
-            if let Some(end) = verdict.end {
+            let ending = verdict.end.map(|end| {
                 tracing::warn!(
                     tool = %tool.identity.name,
                     instance,
@@ -280,74 +112,135 @@ impl Tools {
                     Resource::Cpu => Signal::XCPU,
                     Resource::Memory | Resource::Fds | Resource::Connections => Signal::TERM,
                 };
-                let ending = self.ending(tool, whose(tool.identity.uid), None, first);
-                acted(manager, which, Some(end.resource), Reason::Held, end.evidence, clock);
+                (end, self.ending(tool, whose(tool.identity.uid), None, first))
+            });
+            if let Some((before, held_by)) = turned
+                && let Some(tool) = engine.tool_mut(slot)
+            {
+                for action in steps(&before, &held_by, tool, now) {
+                    tool.acted(action);
+                }
+            }
+            if let Some((end, ending)) = ending {
+                acted(engine, which, Some(end.resource), Reason::Held, end.evidence, clock);
                 ending.start();
             }
         }
         look_again
     }
 
+    /// Has a task hold a tool's leaf and its processes by what is wanted, where something else does.
+    fn bring_in_line<S: Source>(
+        &mut self,
+        engine: &Engine<S>,
+        which: Which,
+        tool: &TrackedTool,
+        leaf: Option<&Leaf>,
+        wanted: ToolHold,
+    ) {
+        let Some(held) = self.holds.held.get_mut(&which.instance) else {
+            return;
+        };
+        let living: Vec<ProcessId> = living(engine, tool).collect();
+        held.retain(&living);
+        let known = living.into_iter().map(|id| (id, held.of(id)));
+        let processes: Vec<_> = known.filter(|(_, before)| *before != Some(wanted.each)).collect();
+        let before = held.now.leaf;
+        if held.busy || wanted.leaf == before && processes.is_empty() {
+            return;
+        }
+        held.busy = true;
+        let (journal, tell, leaf) = (self.holds.journal.clone(), self.ask.clone(), leaf.cloned());
+        let escaped = escaped(engine, tool);
+        tokio::task::spawn_blocking(move || {
+            if !escaped.is_empty()
+                && let Err(error) = journal.note(which.instance, Change::Escaped { processes: escaped })
+            {
+                tracing::warn!(%error, "processes outside of their leaf are not remembered");
+            }
+            let unheld = Holding {
+                now: before,
+                failed: Vec::new(),
+            };
+            let each = hold_each(&journal, which.instance, processes, wanted.each);
+            let leaf = leaf.map_or(unheld, |leaf| leaf.hold(&wanted.leaf, &before));
+            let _ = tell.blocking_send(Asked::Held(which, Done { leaf, ..each }));
+        });
+    }
+
     /// Takes in what holds now.
     pub(super) fn took_hold<S: Source>(
         &mut self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         which: Which,
-        holding: &Holding,
-        data_bytes: Option<u64>,
+        done: Done,
         clock: &impl Clock,
     ) {
         let Some(held) = self.holds.held.get_mut(&which.instance) else {
             return;
         };
         held.busy = false;
-        held.data_bytes = data_bytes;
-        let before = std::mem::replace(&mut held.now, holding.now);
-        let Some(tool) = manager
+        for &process in &done.processes {
+            held.holds(process, done.each);
+        }
+        let now = ToolHold {
+            leaf: done.leaf.now,
+            each: done.each,
+            ..held.now
+        };
+        let mut before = std::mem::replace(&mut held.now, now);
+        if std::mem::take(&mut held.adopted) {
+            // Whatever it is held by, an earlier agent has begun it.
+            before.each = now.each;
+        }
+        let Some(tool) = engine
             .tool_mut(which.slot)
             .filter(|tool| tool.identity.instance == which.instance)
         else {
             return;
         };
-        for action in changes(&before, &holding.now, tool, clock.now()) {
+        for action in steps(&before, &now, tool, clock.now()) {
             tool.acted(action);
         }
-        let is_told = std::mem::replace(&mut held.told, !holding.failed.is_empty());
-        for error in holding.failed.iter().filter(|_| !is_told) {
-            tracing::warn!(tool = %tool.identity.name, instance = which.instance, %error, "a limit does not hold");
+        let of_leaf = done.leaf.failed.iter().map(ToString::to_string);
+        held.failure = of_leaf.chain(done.failed).next();
+    }
+
+    /// Has told which tools' limits do not hold.
+    pub(in crate::agent) fn tell<S: Source>(&self, engine: &Engine<S>, alerting: &mut Alerting, clock: &impl Clock) {
+        for tool in engine.tracker().tools() {
+            let held = self.holds.held.get(&tool.identity.instance);
+            alerting.held(tool, held.and_then(|held| held.failure.as_deref()), clock);
         }
     }
 }
 
-/// The leaf that was made for a tool: another's cgroup is only read.
-fn own_leaf(tool: &TrackedTool) -> Option<Leaf> {
-    let is_own = tool.identity.origin == ToolOrigin::Exec;
-    tool.identity.cgroup.clone().filter(|_| is_own).map(Leaf::at)
-}
-
-/// What each process's private memory is limited to, where no leaf counts it, in bytes.
-fn data_limit(tool: &TrackedTool, controllers: Controllers) -> Option<u64> {
-    let is_enforced = tool.identity.enforcement.mode == Mode::Enforce && tool.identity.origin == ToolOrigin::Exec;
-    (is_enforced && !controllers.memory).then_some(tool.limits.memory.max)
-}
-
-/// Whether a tool whose operations end by idleness is idle.
-fn rests(tool: &TrackedTool) -> bool {
-    let ends_idle = tool.identity.operation == OperationKind::Busy;
-    ends_idle && tool.usage.cpu_share.is_some_and(|cores| cores < IDLE_CORES)
-}
-
-fn seen(tool: &TrackedTool, memory_ceiling: u64, now: Timestamp) -> Seen {
-    let used = |resource| match resource {
-        // The programs see that an operation is over when the next one begins: one that rests is not held for it.
-        Resource::Cpu if rests(tool) => 0,
-        _ => tool.value(resource),
-    };
-    Seen {
-        limits: tool.limits,
-        enforcement: tool.identity.enforcement,
-        uses: Resource::ALL.map(used),
-        memory_ceiling,
-        now_ns: now.monotonic_ns,
+/// What holds a tool by what its leaf can, and in place of what it cannot.
+fn wanted(tool: &TrackedTool, hold: Hold, controllers: Controllers, means: Means) -> ToolHold {
+    let enforcement = tool.identity.enforcement;
+    let percent = hold.cpu_percent.filter(|_| !controllers.cpu);
+    ToolHold {
+        leaf: hold.by(controllers),
+        each: ProcessHold {
+            data_bytes: (enforcement.mode == Mode::Enforce && !controllers.memory).then_some(tool.limits.memory.max),
+            descriptors: enforcement.most(tool.limits.fds).filter(|_| !means.descriptors),
+            idle: percent.is_some_and(|percent| percent >= GIVES_WAY_PERCENT),
+            expendable: enforcement.mode != Mode::Observe,
+        },
+        runs_percent: percent.filter(|percent| *percent < GIVES_WAY_PERCENT),
     }
+}
+
+/// The processes of a tool that have not ended.
+fn living<'m, S: Source>(engine: &'m Engine<S>, tool: &'m TrackedTool) -> impl Iterator<Item = ProcessId> + 'm {
+    let known = tool.usage.pids.iter().filter_map(|&pid| engine.tracker().process(pid));
+    known
+        .filter(|process| !process.sample.zombie)
+        .map(|process| process.sample.id)
+}
+
+/// The processes of a tool that are in another cgroup.
+fn escaped<S: Source>(engine: &Engine<S>, tool: &TrackedTool) -> BTreeSet<ProcessId> {
+    let pids: HashSet<u32> = tool.usage.escaped.iter().copied().collect();
+    living(engine, tool).filter(|id| pids.contains(&id.pid)).collect()
 }

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{Tools, is_theirs};
 use crate::{
     agent::server::Caller,
-    manager::EnhancedResourceManager,
+    engine::Engine,
     model::{
         Action, Clock, Enforcement, Evidence, LimitsAsked, Reason, Resource, Source, Step, ToolIdentity, ToolLimits,
         ToolName, ToolOrigin,
@@ -20,15 +20,32 @@ impl Tools {
         name: &ToolName,
         asked: &LimitsAsked,
         origin: ToolOrigin,
+        best_effort: bool,
     ) -> Result<(ToolLimits, Enforcement), Refusal> {
         check(asked)?;
-        Ok(self.policy.resolve(name, asked, origin))
+        let (limits, enforcement) = self.policy.resolve(name, asked, origin);
+        if !best_effort {
+            self.can_hold(asked, enforcement, origin)?;
+        }
+        Ok((limits, enforcement))
+    }
+
+    /// Refuses what this host has nothing to hold by.
+    fn can_hold(&self, asked: &LimitsAsked, enforcement: Enforcement, origin: ToolOrigin) -> Result<(), Refusal> {
+        let Some((resource, why)) = self.means.lacks(asked, enforcement, origin) else {
+            return Ok(());
+        };
+        let mode = enforcement.mode;
+        let message = format!(
+            "the limit of {resource} cannot be held in mode {mode}: {why}; --best-effort takes it all the same, and alerts"
+        );
+        Err(Refusal::new(RefusalCode::CannotHold, message))
     }
 
     /// Sets the limits of tools that run.
     pub(in crate::agent) fn set_limits<S: Source>(
         &self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         params: &SetLimitsParams,
         caller: Caller,
         clock: &impl Clock,
@@ -40,7 +57,7 @@ impl Tools {
         }
         let name = &params.tool;
         let is_meant = |instance| params.instance.is_none_or(|wanted| wanted == instance);
-        let found: Vec<(ToolIdentity, ToolLimits)> = manager
+        let found: Vec<(ToolIdentity, ToolLimits)> = engine
             .tracker()
             .tools()
             .filter(|tool| tool.identity.name == *name && is_meant(tool.identity.instance))
@@ -51,11 +68,18 @@ impl Tools {
             let message = format!("no tool {name} of yours runs");
             return Err(Refusal::new(RefusalCode::NotFound, message));
         }
-        let mut tools = Vec::new();
+        let mut new = Vec::new();
         for (identity, before) in found {
             let (limits, enforcement) = self.policy.set((before, identity.enforcement), &params.limits);
-            manager.set_limits(identity.slot, limits, enforcement)?;
-            if let Some(tool) = manager.tool_mut(identity.slot) {
+            if !params.best_effort {
+                self.can_hold(&params.limits, enforcement, identity.origin)?;
+            }
+            new.push((identity, before, limits, enforcement));
+        }
+        let mut tools = Vec::new();
+        for (identity, before, limits, enforcement) in new {
+            engine.set_limits(identity.slot, limits, enforcement)?;
+            if let Some(tool) = engine.tool_mut(identity.slot) {
                 let at = clock.now().wall;
                 asked(&before, &limits, at).for_each(|action| tool.acted(action));
             }
@@ -67,7 +91,7 @@ impl Tools {
             });
         }
         // The sweep compares what they use with the new lines.
-        manager.refresh(clock)?;
+        engine.refresh(clock)?;
         Ok(LimitsSet { tools })
     }
 }

@@ -1,16 +1,21 @@
 //! Tools as callers and rules make them: who may, which processes, what becomes of them when those have gone.
 
 mod attach;
+mod budgets;
 mod cleanup;
 mod containers;
 mod holding;
 mod limits;
+mod register;
 mod rules;
 mod sharing;
+mod undo;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use tokio::sync::mpsc;
@@ -18,14 +23,16 @@ use tokio::sync::mpsc;
 use super::server::Caller;
 use crate::{
     config::{LimitPolicy, Rule},
-    enforce::{self, Leaf, Leaves},
-    manager::{EnhancedResourceManager, NewTool, ToolError},
-    model::{Clock, Joining, Orphans, PROC_TICK_NS, ProcessId, Source, SourceError, ToolName, ToolOrigin, ToolSlot},
-    protocol::{Refusal, RefusalCode, RegisterParams, Registered},
+    enforce::{self, Charges, Journal, Leaf, Leaves, Means},
+    engine::{Engine, RegisterError},
+    model::{Clock, Orphans, ProcessId, Source, SourceError, Timestamp, ToolOrigin, ToolSlot},
+    protocol::{Refusal, RefusalCode},
+    track::{Counted, TrackedTool},
 };
 
 pub(super) use cleanup::Asked;
 pub(super) use holding::Entry;
+pub(super) use undo::put_all_back;
 
 /// A caller that has registered and is yet to execute its program.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +57,7 @@ struct Followed {
     path: PathBuf,
 }
 
-/// What the agent keeps of tools, beside what the manager does.
+/// What the agent keeps of tools, beside what the engine does.
 #[derive(Debug)]
 pub(super) struct Tools {
     /// Where cgroup v2 is mounted.
@@ -58,6 +65,8 @@ pub(super) struct Tools {
     leaves: Option<Leaves>,
     rules: Vec<Rule>,
     policy: LimitPolicy,
+    /// What there is to hold tools by.
+    means: Means,
     /// Processes that matched one and found no room.
     refused_by_rule: u64,
     pending: Vec<Pending>,
@@ -67,12 +76,18 @@ pub(super) struct Tools {
     /// Where the ends of tools ask the loop.
     ask: mpsc::Sender<Asked>,
     holds: holding::Holds,
+    /// What tells of leaves' memory; `None` where the kernel does not.
+    charges: Option<Charges>,
+    /// Budgets that are used up.
+    exceeded: budgets::Exceeded,
+    /// Tools that have ended since somebody last asked for them.
+    ended: Vec<TrackedTool>,
     /// Instances that have been left by those that they belong to, and what was done about it.
     left: BTreeMap<u64, Orphans>,
 }
 
 /// Where leaves are made; nowhere where cgroup v2 is not mounted.
-pub(super) fn leaves(cgroup2: Option<&Path>, cgroup_root: Option<PathBuf>) -> Option<Leaves> {
+pub fn leaves(cgroup2: Option<&Path>, cgroup_root: Option<PathBuf>) -> Option<Leaves> {
     let cgroup2 = cgroup2?;
     Some(Leaves::under(cgroup_root.unwrap_or_else(|| cgroup2.join("resmgr"))))
 }
@@ -80,11 +95,11 @@ pub(super) fn leaves(cgroup2: Option<&Path>, cgroup_root: Option<PathBuf>) -> Op
 /// What ends of tools may ask before the loop gets to it.
 const ASKED: usize = 64;
 
-impl From<ToolError> for Refusal {
-    fn from(error: ToolError) -> Self {
+impl From<RegisterError> for Refusal {
+    fn from(error: RegisterError) -> Self {
         match error {
-            ToolError::Full(_) => Self::new(RefusalCode::Busy, error.to_string()),
-            ToolError::Source(error) => error.into(),
+            RegisterError::Full(_) => Self::new(RefusalCode::Busy, error.to_string()),
+            RegisterError::Source(error) => error.into(),
         }
     }
 }
@@ -102,20 +117,25 @@ impl Tools {
         cgroup_root: Option<PathBuf>,
         rules: Vec<Rule>,
         policy: LimitPolicy,
+        journal: Arc<Journal>,
     ) -> (Self, mpsc::Receiver<Asked>) {
         let (ask, asked) = mpsc::channel(ASKED);
         let tools = Self {
             leaves: leaves(cgroup2.as_deref(), cgroup_root),
             cgroup2,
             rules,
-            holds: holding::Holds::new(policy.memory_ceiling()),
+            holds: holding::Holds::new(policy.memory_ceiling(), journal),
             policy,
+            means: Means::default(),
             refused_by_rule: 0,
             pending: Vec::new(),
             container_files: Vec::new(),
             followed: Vec::new(),
             sharing: sharing::Sharing::default(),
             ask,
+            charges: Charges::new().ok(),
+            exceeded: budgets::Exceeded::new(),
+            ended: Vec::new(),
             left: BTreeMap::new(),
         };
         (tools, asked)
@@ -124,12 +144,17 @@ impl Tools {
     /// Goes on with the tools that an earlier agent left, and begins with what rules find among what runs already.
     pub(super) fn start<S: Source>(
         &mut self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         clock: &impl Clock,
     ) -> Result<usize, SourceError> {
-        let adopted = manager.adopt_tools()?;
+        self.means = Means {
+            controllers: self.leaves.as_ref().map(Leaves::controllers).unwrap_or_default(),
+            connects: engine.capabilities().refuses_connects(),
+            descriptors: engine.capabilities().refuses_descriptors,
+        };
+        let adopted = engine.adopt_tools(clock)?;
         // Those that an earlier agent waited for.
-        for joining in manager.joining()? {
+        for joining in engine.joining()? {
             self.pending.push(Pending {
                 process: ProcessId {
                     pid: joining.pid,
@@ -138,7 +163,7 @@ impl Tools {
                 slot: joining.tool,
             });
         }
-        for tool in manager.tracker().tools() {
+        for tool in engine.tracker().tools() {
             self.holds.adopt(tool);
             if let (ToolOrigin::Cgroup, Some(path)) = (tool.identity.origin, &tool.identity.cgroup) {
                 self.followed.push(Followed {
@@ -147,139 +172,31 @@ impl Tools {
                 });
             }
         }
-        self.follow(manager)?;
-        manager.source_mut().set_matching(!self.rules.is_empty())?;
-        manager.refresh(clock)?;
-        self.match_running(manager, clock)?;
+        self.follow(engine)?;
+        engine.source_mut().set_matching(!self.rules.is_empty())?;
+        self.put_strays_back(engine);
+        engine.refresh(clock)?;
+        self.match_running(engine, clock)?;
         Ok(adopted)
     }
 
-    /// Makes a caller a tool's first process.
-    pub(super) fn register<S: Source>(
-        &mut self,
-        manager: &mut EnhancedResourceManager<S>,
-        params: &RegisterParams,
-        caller: Caller,
-        clock: &impl Clock,
-    ) -> Result<(Registered, Option<Entry>), Refusal> {
-        let gone = || {
-            Refusal::new(
-                RefusalCode::NotFound,
-                "the caller has gone, or is in another pid namespace",
-            )
-        };
-        // Who connected is who asks: not whoever has its number by now, nor what it has become.
-        let process = caller.pid.and_then(enforce::describe);
-        let process = process.filter(|process| is_theirs(caller, process.uid, process.euid) && !process.zombie);
-        let process = process.ok_or_else(gone)?;
-        let known = manager.tracker().process(process.id.pid).map(|known| &known.sample);
-        let known = known
-            .filter(|known| known.id.is_same_by_tick(process.id))
-            .and_then(|known| known.tool);
-        if let Some(tool) = known.and_then(|slot| manager.tracker().tool(slot))
-            && !is_theirs(caller, tool.identity.uid, tool.identity.uid)
-        {
-            let message = "the caller belongs to another user's tool, and stays in it";
-            return Err(Refusal::new(RefusalCode::Conflict, message));
-        }
-        let (limits, enforcement) = self.limits(&params.tool, &params.limits, ToolOrigin::Exec)?;
-        let slot = manager.register(
-            NewTool {
-                name: params.tool.clone(),
-                origin: ToolOrigin::Exec,
-                operation: params.operation,
-                uid: caller.uid,
-                root: Some(process.id),
-                owner: enforce::describe(process.ppid).map(|owner| owner.id),
-                cgroup: None,
-                limits,
-                enforcement,
-            },
-            clock,
-        )?;
-        manager.join(Joining {
-            pid: process.id.pid,
-            start_ns: process.id.start_ns,
-            tick_ns: PROC_TICK_NS,
-            tool: slot,
-        })?;
-        let instance = manager.tracker().tool(slot).map_or(0, |tool| tool.identity.instance);
-        let mut warnings = Vec::new();
-        let leaf = self.leaf(&params.tool, instance, &mut warnings);
-        if let Some(leaf) = &leaf {
-            manager.describe(slot, |tool| {
-                tool.identity.cgroup = Some(leaf.path().to_owned());
-                tool.leaf = enforce::descendants(leaf.path());
-            })?;
-        }
-        self.pending.push(Pending {
-            process: process.id,
-            slot,
-        });
-        if let Some(path) = &params.cidfile {
-            self.container_files.push(ContainerFile {
-                slot,
-                path: path.clone(),
-                uid: caller.uid,
-            });
-        }
-        let cgroup = leaf.as_ref().map(|leaf| leaf.path().to_owned());
-        let entry = leaf.and_then(|leaf| {
-            let tool = manager.tracker().tool(slot)?;
-            warnings.extend(Self::lacks(tool, &leaf));
-            let (hold, data_bytes) = self.first_hold(tool, &leaf, clock.now());
-            Some(Entry {
-                leaf,
-                process: process.id,
-                hold,
-                data_bytes,
-                which: cleanup::Which { slot, instance },
-                tell: self.ask.clone(),
-            })
-        });
-        let registered = Registered {
-            tool: params.tool.clone(),
-            instance,
-            cgroup,
-            processes: 0,
-            warnings,
-        };
-        Ok((registered, entry))
-    }
-
-    /// A leaf for a tool; where there can be none, why.
-    fn leaf(&self, name: &ToolName, instance: u64, warnings: &mut Vec<String>) -> Option<Leaf> {
-        let Some(leaves) = &self.leaves else {
-            warnings.push("cgroup v2 is not mounted: the tool has no cgroup of its own".to_owned());
-            return None;
-        };
-        leaves
-            .make(name, instance)
-            .inspect_err(|error| warnings.push(format!("the tool has no cgroup of its own: {error}")))
-            .ok()
-    }
-
     /// Brings what tools' cgroups are and hold up to date, and ends the tools that are over.
-    pub(super) fn tick<S: Source>(
-        &mut self,
-        manager: &mut EnhancedResourceManager<S>,
-        clock: &impl Clock,
-    ) -> Result<(), SourceError> {
+    pub(super) fn tick<S: Source>(&mut self, engine: &mut Engine<S>, clock: &impl Clock) -> Result<(), SourceError> {
         self.look_for_containers();
-        if let Err(error) = self.follow(manager) {
+        if let Err(error) = self.follow(engine) {
             tracing::warn!(%error, "cgroups are not followed");
         }
-        self.look_into_leaves(manager);
-        self.sharing.tick(manager, clock);
-        self.settle(manager, clock)?;
-        for slot in manager.finished() {
-            self.end(manager, slot, clock)?;
+        self.look_into_leaves(engine, clock);
+        self.sharing.tick(engine, clock);
+        self.settle(engine, clock)?;
+        for slot in engine.finished() {
+            self.end(engine, slot, clock)?;
         }
         Ok(())
     }
 
     /// Has the processes of the cgroups that are followed taken in, now and later, and those of cgroups below them.
-    fn follow<S: Source>(&mut self, manager: &mut EnhancedResourceManager<S>) -> Result<(), SourceError> {
+    fn follow<S: Source>(&mut self, engine: &mut Engine<S>) -> Result<(), SourceError> {
         let mut cgroups = Vec::new();
         for followed in &self.followed {
             cgroups.extend(
@@ -288,45 +205,83 @@ impl Tools {
                     .map(|id| (id, followed.slot)),
             );
         }
-        manager.source_mut().set_cgroups(&cgroups)
+        engine.source_mut().set_cgroups(&cgroups)
     }
 
     /// Reads what leaves are charged with.
-    pub(super) fn look_into_leaves<S: Source>(&self, manager: &mut EnhancedResourceManager<S>) {
-        let tools: Vec<(ToolSlot, Option<PathBuf>)> = manager
-            .tracker()
-            .tools()
-            .filter(|tool| tool.identity.origin == ToolOrigin::Exec)
-            .map(|tool| (tool.identity.slot, tool.identity.cgroup.clone()))
-            .collect();
-        for (slot, path) in tools {
-            let Some(path) = path else { continue };
-            let ids = enforce::descendants(&path);
-            let leaf = Leaf::at(path);
-            let (charged, oom_kills) = (leaf.working_set_bytes(), leaf.oom_kills());
-            if let Some(tool) = manager.tool_mut(slot) {
-                tool.oom_kills = oom_kills;
-                tool.leaf = ids;
-                // What has left the leaf is charged elsewhere, and so is a container.
-                let whole = tool.usage.escaped.is_empty() && !self.followed.iter().any(|f| f.slot == slot);
-                tool.charged_bytes = charged.filter(|_| whole);
-            }
+    pub(super) fn look_into_leaves<S: Source>(&mut self, engine: &mut Engine<S>, clock: &impl Clock) {
+        let now = clock.now();
+        let slots: Vec<ToolSlot> = engine.tracker().tools().map(|tool| tool.identity.slot).collect();
+        for slot in slots {
+            self.look_into_leaf(engine, slot, now);
         }
     }
 
-    /// Forgets callers that have become their tool's first process, and ends the tools of those that never did.
-    fn settle<S: Source>(
+    /// Reads what a tool's leaf is charged with, where it has one.
+    fn look_into_leaf<S: Source>(&mut self, engine: &mut Engine<S>, slot: ToolSlot, now: Timestamp) {
+        let Some(tool) = engine.tool_mut(slot) else { return };
+        let identity = &tool.identity;
+        let (ToolOrigin::Exec, Some(path)) = (identity.origin, identity.cgroup.clone()) else {
+            return;
+        };
+        let mut ids = enforce::descendants(&path);
+        // What runs in its container is where it belongs.
+        let containers = self.followed.iter().filter(|followed| followed.slot == slot);
+        ids.extend(containers.flat_map(|followed| enforce::descendants(&followed.path)));
+        let leaf = Leaf::at(path);
+        if let Some(charges) = &mut self.charges {
+            charges.watch(identity.instance, &leaf);
+        }
+        let (charged, oom_kills) = (leaf.working_set_bytes(), leaf.oom_kills());
+        let counted = Counted {
+            high_events: leaf.high_events(),
+            waited_us: leaf.waited_for_memory_us(),
+        };
+        tool.oom_kills = oom_kills;
+        tool.stall.count(counted, now.monotonic_ns);
+        // Of a leaf that somebody has removed, all that runs has left it.
+        if !ids.is_empty() {
+            tool.leaf = ids;
+        }
+        // What has left the leaf is charged elsewhere, and so is a container.
+        let whole = tool.usage.escaped.is_empty() && !self.followed.iter().any(|f| f.slot == slot);
+        tool.charged_bytes = charged.filter(|_| whole);
+    }
+
+    /// What becomes readable when the memory of a leaf came to a line; nothing where the kernel does not tell.
+    pub(super) fn charges_fd(&self) -> Option<OwnedFd> {
+        self.charges.as_ref().and_then(|charges| charges.fd().ok())
+    }
+
+    /// Takes in what tools' leaves are charged with that came to a line of memory since; tells which.
+    pub(super) fn take_charges<S: Source>(
         &mut self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         clock: &impl Clock,
-    ) -> Result<(), SourceError> {
+    ) -> Result<BTreeSet<ToolSlot>, SourceError> {
+        let told = self.charges.as_ref().map(Charges::told).unwrap_or_default();
+        let identities = engine.tracker().tools().map(|tool| &tool.identity);
+        let slots: BTreeSet<ToolSlot> = identities
+            .filter(|identity| told.contains(&identity.instance))
+            .map(|identity| identity.slot)
+            .collect();
+        let now = clock.now();
+        for slot in &slots {
+            self.look_into_leaf(engine, *slot, now);
+        }
+        engine.adjust_charges(&slots)?;
+        Ok(slots)
+    }
+
+    /// Forgets callers that have become their tool's first process, and ends the tools of those that never did.
+    fn settle<S: Source>(&mut self, engine: &mut Engine<S>, clock: &impl Clock) -> Result<(), SourceError> {
         if self.pending.is_empty() {
             return Ok(());
         }
         // One that has come and gone since the last refresh did join.
-        manager.read_sums()?;
+        engine.read_sums()?;
         for pending in std::mem::take(&mut self.pending) {
-            let joined = manager
+            let joined = engine
                 .tracker()
                 .tool(pending.slot)
                 .is_some_and(|tool| tool.sums.processes_total > 0);
@@ -334,17 +289,22 @@ impl Tools {
                 self.pending.push(pending);
                 continue;
             }
-            manager.unjoin(pending.process.pid)?;
+            engine.unjoin(pending.process.pid)?;
             if !joined {
-                self.end(manager, pending.slot, clock)?;
+                self.end(engine, pending.slot, clock)?;
             }
         }
         Ok(())
     }
 
+    /// The tools that have ended since this was last asked.
+    pub(super) fn take_ended(&mut self) -> Vec<TrackedTool> {
+        std::mem::take(&mut self.ended)
+    }
+
     fn end<S: Source>(
         &mut self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         slot: ToolSlot,
         clock: &impl Clock,
     ) -> Result<(), SourceError> {
@@ -352,19 +312,23 @@ impl Tools {
         self.followed.retain(|followed| followed.slot != slot);
         if self.followed.len() != before {
             // Before another tool has the slot.
-            self.follow(manager)?;
+            self.follow(engine)?;
         }
         self.pending.retain(|pending| pending.slot != slot);
         self.container_files.retain(|file| file.slot != slot);
-        if let Some(tool) = manager.tool_mut(slot)
+        if let Some(tool) = engine.tool_mut(slot)
             && let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup.clone())
         {
             // The leaf goes with the tool, and with it what the kernel tells of it.
             tool.oom_kills = tool.oom_kills.max(Leaf::at(path).oom_kills());
         }
-        if let Some(tool) = manager.end_tool(slot, clock)? {
+        if let Some(tool) = engine.end_tool(slot, clock)? {
             tracing::debug!(tool = %tool.identity.name, instance = tool.identity.instance, "ended");
-            self.holds.forget(tool.identity.instance);
+            self.holds.forget(&tool);
+            if let Some(charges) = &mut self.charges {
+                charges.forget(tool.identity.instance);
+            }
+            self.ended.push(tool.clone());
             if let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup) {
                 // What is still in it is no member of the tool, and is left alone.
                 if let Err(error) = Leaf::at(path).remove() {
@@ -373,18 +337,5 @@ impl Tools {
             }
         }
         Ok(())
-    }
-
-    /// Lets go of all that tools are held by, and removes the leaves that nothing is in.
-    pub(super) fn let_go<S: Source>(&self, manager: &EnhancedResourceManager<S>) {
-        for tool in manager.tracker().tools() {
-            if let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup.clone()) {
-                // One that something is in stays, with what is in it.
-                let _ = Leaf::at(path).release();
-            }
-        }
-        if let Some(leaves) = &self.leaves {
-            leaves.remove_root();
-        }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     agent::proc,
     config::{Executed, Rule},
     enforce,
-    manager::{EnhancedResourceManager, NewTool, ToolError},
+    engine::{Engine, NewTool, RegisterError},
     model::{
         Clock, ImageEvent, LimitsAsked, OperationKind, ProcessId, ProcessSample, Source, SourceError, ToolName,
         ToolOrigin,
@@ -18,7 +18,7 @@ impl Tools {
     /// Matches rules with what has been executed; true where processes are to be taken in.
     pub(in crate::agent) fn match_executed<S: Source>(
         &mut self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         images: &[ImageEvent],
         clock: &impl Clock,
         track_all: bool,
@@ -26,14 +26,18 @@ impl Tools {
         let mut decided = false;
         for image in images {
             let id = image.event.id;
+            // It is one tool's, however many programs it has become by now.
+            if engine.tracker().is_decided(id) {
+                continue;
+            }
             let executed = self.executed(image);
             match self.rules.iter().find(|rule| rule.matches(&executed)) {
                 Some(rule) if !is_untouchable(id.pid) => {
                     let what = (rule.tool.clone(), rule.operation);
-                    decided |= self.begin_by_rule(manager, what, id, image.event.ppid, image.event.uid, clock)?;
+                    decided |= self.begin_by_rule(engine, what, id, image.event.ppid, image.event.uid, clock)?;
                 }
                 _ if track_all => {}
-                _ => manager.source_mut().dismiss(id),
+                _ => engine.source_mut().dismiss(id),
             }
         }
         Ok(decided)
@@ -65,13 +69,13 @@ impl Tools {
     /// Matches rules with what runs already.
     pub(super) fn match_running<S: Source>(
         &mut self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         clock: &impl Clock,
     ) -> Result<(), SourceError> {
         if self.rules.is_empty() {
             return Ok(());
         }
-        let mut running: Vec<ProcessSample> = manager
+        let mut running: Vec<ProcessSample> = engine
             .tracker()
             .processes()
             .map(|process| process.sample.clone())
@@ -90,7 +94,7 @@ impl Tools {
             if let Some(rule) = rule
                 && !is_untouchable(sample.id.pid)
                 && self.begin_by_rule(
-                    manager,
+                    engine,
                     (rule.tool.clone(), rule.operation),
                     sample.id,
                     sample.ppid,
@@ -104,14 +108,14 @@ impl Tools {
         if taken.is_empty() {
             Ok(())
         } else {
-            manager.take_in(clock)
+            engine.take_in(clock)
         }
     }
 
     /// Begins an instance of a rule's tool with a process; false where there is no room.
     fn begin_by_rule<S: Source>(
         &mut self,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
         (name, operation): (ToolName, OperationKind),
         root: ProcessId,
         ppid: u32,
@@ -130,13 +134,13 @@ impl Tools {
             limits,
             enforcement,
         };
-        match manager.register(new, clock) {
+        match engine.register(new, clock) {
             Ok(slot) => {
-                manager.decide(root, slot)?;
+                engine.decide(root, slot)?;
                 Ok(true)
             }
-            Err(ToolError::Source(error)) => Err(error),
-            Err(error @ ToolError::Full(_)) => {
+            Err(RegisterError::Source(error)) => Err(error),
+            Err(error @ RegisterError::Full(_)) => {
                 self.refused_by_rule += 1;
                 // Told the more seldom, the more there are: a rule may match whatever is executed.
                 if self.refused_by_rule.is_power_of_two() {

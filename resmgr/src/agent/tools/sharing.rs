@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    manager::EnhancedResourceManager,
+    engine::Engine,
     model::{Clock, Source, ToolSlot},
     track::TrackedTool,
 };
@@ -47,7 +47,7 @@ pub(super) struct Sharing {
 
 impl Sharing {
     /// Takes in what was read, and begins to read what is due.
-    pub(super) fn tick<S: Source>(&mut self, manager: &mut EnhancedResourceManager<S>, clock: &impl Clock) {
+    pub(super) fn tick<S: Source>(&mut self, engine: &mut Engine<S>, clock: &impl Clock) {
         self.ticks += 1;
         let now_ns = clock.now().monotonic_ns;
         if let Some((slot, instance, thread)) = self.under_way.take() {
@@ -57,11 +57,11 @@ impl Sharing {
             }
             // A thread that panicked has read nothing.
             if let Ok(reading) = thread.join() {
-                self.finish(slot, instance, &reading, now_ns, manager);
+                self.finish(slot, instance, &reading, now_ns, engine);
             }
         }
         self.due.retain(|&slot, due| {
-            manager
+            engine
                 .tracker()
                 .tool(slot)
                 .is_some_and(|tool| tool.identity.instance == due.instance)
@@ -74,7 +74,7 @@ impl Sharing {
                 && due.is_none_or(|due| due.tick <= self.ticks && due.at_ns <= now_ns)
         };
         // Of many, the one that has waited longest.
-        let Some(tool) = manager.tracker().tools().filter(is_due).min_by_key(due_tick) else {
+        let Some(tool) = engine.tracker().tools().filter(is_due).min_by_key(due_tick) else {
             return;
         };
         let pids = tool.usage.pids.clone();
@@ -90,7 +90,7 @@ impl Sharing {
         instance: u64,
         reading: &Reading,
         now_ns: u64,
-        manager: &mut EnhancedResourceManager<S>,
+        engine: &mut Engine<S>,
     ) {
         let pause = u64::try_from((reading.took * SPARING).as_nanos()).unwrap_or(u64::MAX);
         self.due.insert(
@@ -101,7 +101,7 @@ impl Sharing {
                 at_ns: now_ns.saturating_add(pause),
             },
         );
-        if let Some(tool) = manager.tool_mut(slot).filter(|tool| tool.identity.instance == instance) {
+        if let Some(tool) = engine.tool_mut(slot).filter(|tool| tool.identity.instance == instance) {
             tool.shares(reading.shared_bytes);
         }
     }

@@ -98,6 +98,7 @@ impl Arguments {
             Some(Sort::Pid) => SortKey::Pid,
         };
         StatusParams {
+            forecast: false,
             processes,
             sort,
             limit: self.top.unwrap_or(DEFAULT_TOP),

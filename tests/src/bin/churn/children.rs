@@ -2,7 +2,7 @@
 
 use std::{ffi::CString, sync::Arc};
 
-use resmgr_tests::{Kind, raw};
+use resmgr_tests::{Kind, Random, raw};
 use rustix::{
     io::{Errno, Result},
     process::{Pid, WaitOptions, waitpid},
@@ -10,7 +10,6 @@ use rustix::{
 
 use crate::{
     held::Table,
-    random::Random,
     worker::{self, Worker},
 };
 
@@ -25,7 +24,7 @@ const BOUND: usize = 20;
 
 /// Does something of a kind.
 pub(crate) fn perform(worker: &mut Worker, kind: Kind) -> Result<()> {
-    let (seed, operations) = (worker.random.next(), 1 + worker.random.below(MOST));
+    let (seed, operations) = (worker.random.number(), 1 + worker.random.below(MOST));
     let child = match kind {
         Kind::Fork => match raw::fork()? {
             Some(child) => child,

@@ -5,13 +5,14 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError, RwLock},
 };
 
-use resmgr_tests::raw::{self, Descriptor};
+use resmgr_tests::{
+    Random,
+    raw::{self, Descriptor},
+};
 use rustix::{
     fs::{Mode, OFlags, RawDir},
     io::Result,
 };
-
-use crate::random::Random;
 
 /// The board.
 pub(crate) const BOARD: Descriptor = Descriptor::numbered(3);

@@ -12,18 +12,16 @@ mod held;
 mod open;
 mod pass;
 mod process;
-mod random;
 mod worker;
 
 use std::{error::Error, sync::Arc};
 
-use resmgr_tests::{Kind, raw};
+use resmgr_tests::{Kind, Random, raw};
 use rustix::io::Errno;
 
 use board::{Board, Slot};
 use held::Table;
 use process::Process;
-use random::Random;
 use worker::Worker;
 
 fn main() -> Result<(), Box<dyn Error>> {

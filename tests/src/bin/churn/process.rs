@@ -8,7 +8,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use resmgr_tests::{Kind, raw};
+use resmgr_tests::{Kind, Random, raw};
 use rustix::{
     io::{Errno, Result},
     process::{Signal, getppid, set_parent_process_death_signal},
@@ -18,7 +18,6 @@ use crate::{
     board::{Board, END, Slot, wait, wake},
     children::{PROGRAM, arguments, wait_for_all},
     held::{BOARD, FILLING, Sort, Table, open_numbers},
-    random::Random,
     worker::{self, Weights, Worker},
 };
 

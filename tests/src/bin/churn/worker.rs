@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use resmgr_tests::{Kind, raw::Descriptor};
+use resmgr_tests::{Kind, Random, raw::Descriptor};
 use rustix::io::{Errno, Result};
 
-use crate::{board::Board, children, connect, end, held::Table, open, pass, random::Random};
+use crate::{board::Board, children, connect, end, held::Table, open, pass};
 
 /// How often each operation is chosen, out of all.
 pub(crate) type Weights = &'static [(Kind, u32)];

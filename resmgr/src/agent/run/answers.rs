@@ -1,0 +1,86 @@
+//! From a question to its answer: at once, or by a task where that takes its time.
+
+use serde::Serialize;
+
+use super::Agent;
+use crate::{
+    agent::{report, server::Question, tools::Entry},
+    protocol::{Method, Refusal, RefusalCode, Registered, Response},
+};
+
+impl Agent {
+    /// Answers a client, or has it answered.
+    pub(super) fn answer(&mut self, question: Question) {
+        let Question { method, caller, answer } = question;
+        let outcome = match method {
+            Method::Status(params) => {
+                if params.fresh {
+                    self.tools.look_into_leaves(&mut self.engine, &self.clock);
+                }
+                report::status(
+                    &mut self.engine,
+                    &params,
+                    caller,
+                    &self.options,
+                    self.started,
+                    self.historian.status(),
+                    &self.clock,
+                )
+                .and_then(to_line)
+            }
+            Method::Attach(params) => self
+                .tools
+                .attach(&mut self.engine, &params, caller, &self.clock)
+                .and_then(to_line),
+            Method::SetLimits(params) => self
+                .tools
+                .set_limits(&mut self.engine, &params, caller, &self.clock)
+                .and_then(to_line),
+            Method::Alerts(params) => {
+                self.alerting.ask(params, caller, answer);
+                return;
+            }
+            Method::History(params) => {
+                self.historian
+                    .ask(params, caller, &mut self.engine, answer, &self.clock);
+                return;
+            }
+            Method::CleanUp(params) => match self.tools.clean_up(&mut self.engine, &params, caller, &self.clock) {
+                Ok(endings) => {
+                    tokio::spawn(async move {
+                        let _ = answer.send(to_line(endings.run().await));
+                    });
+                    return;
+                }
+                Err(refusal) => Err(refusal),
+            },
+            Method::Register(params) => {
+                match self.tools.register(&mut self.engine, &params, caller, &self.clock) {
+                    Ok((registered, Some(entry))) => {
+                        // The kernel lets a process wait on its way into a cgroup: not this loop.
+                        tokio::spawn(async move {
+                            // A client that has hung up needs no answer.
+                            let _ = answer.send(to_line(enter(registered, entry).await));
+                        });
+                        return;
+                    }
+                    Ok((registered, None)) => to_line(registered),
+                    Err(refusal) => Err(refusal),
+                }
+            }
+        };
+        let _ = answer.send(outcome);
+    }
+}
+
+/// An answer's line.
+pub(in crate::agent) fn to_line(content: impl Serialize) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(&Response::new(Ok(content)))
+        .map_err(|error| Refusal::new(RefusalCode::Internal, error.to_string()))
+}
+
+/// Moves a caller into its tool's leaf; where that fails, it goes on where it is, and is told.
+async fn enter(mut registered: Registered, entry: Entry) -> Registered {
+    registered.warnings.extend(entry.enter().await);
+    registered
+}

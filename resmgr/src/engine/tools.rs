@@ -263,8 +263,9 @@ impl<S: Source> Engine<S> {
         let Some(tool) = self.tracker.tool_mut(slot) else {
             return Ok(());
         };
+        let adjustment = by(tool, &now);
         tool.sums = now;
-        if let Some(adjustment) = by(tool, &now) {
+        if let Some(adjustment) = adjustment {
             self.source.set_lines(&tool.identity, &tool.limits_now(), adjustment)?;
         }
         Ok(())

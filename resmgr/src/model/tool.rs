@@ -187,6 +187,19 @@ pub struct ToolSums {
     pub process_peak_rss_bytes: u64,
 }
 
+impl ToolSums {
+    /// Connections now, and what changes with each that comes or goes: those made, accepted and failed.
+    pub fn connections(&self) -> (i64, u64, u64, u64) {
+        (
+            self.connections_open,
+            self.connections_made,
+            self.connections_accepted,
+            // A refused one changes nothing, and may be tried without end.
+            self.connections_failed.saturating_sub(self.connections_refused),
+        )
+    }
+}
+
 /// What a tool's use is compared with lines of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

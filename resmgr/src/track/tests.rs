@@ -329,3 +329,41 @@ fn what_ended_before_the_programs_knew_it_is_counted_though_a_sweep_saw_it_first
         assert_eq!((latecomers.processes, latecomers.cpu_ns), (1, 5), "after {sweeps}");
     }
 }
+
+/// A tool with memory and so many connections, as a sweep saw it that began at some sums.
+fn swept(tool: &mut TrackedTool, connections: u64, sums: ToolSums) {
+    tool.used(ToolUse {
+        connections,
+        memory: Some(Memory::default()),
+        ..ToolUse::default()
+    });
+    tool.sums = sums;
+}
+
+#[test]
+fn connections_that_come_while_sweeps_run_give_a_tool_no_room_for_more() {
+    let sums = |open: i64, made: u64| ToolSums {
+        connections_open: open,
+        connections_made: made,
+        ..ToolSums::default()
+    };
+    let mut tool = TrackedTool::new(identity(1), ToolLimits::default());
+    // Each sweep misses the two that were made while it ran.
+    for (seen, before, after) in [(3, sums(3, 3), sums(5, 5)), (5, sums(5, 5), sums(7, 7))] {
+        swept(&mut tool, seen, before);
+        tool.adjust(&after);
+        assert_eq!(tool.adjustment().connections, 0);
+    }
+    // Two go and two come: as many as before, and yet others.
+    for seen in [6, 6] {
+        swept(&mut tool, seen, sums(7, 7));
+        tool.adjust(&sums(7, 9));
+        assert_eq!(tool.adjustment().connections, 0);
+    }
+    // What stays is a difference: at the second look, not at the first.
+    for expected in [0, -1] {
+        swept(&mut tool, 6, sums(7, 9));
+        tool.adjust(&sums(7, 9));
+        assert_eq!(tool.adjustment().connections, expected);
+    }
+}

@@ -152,8 +152,8 @@ pub struct TrackedTool {
     pub stall: Stall,
     /// When it ended, in nanoseconds of `CLOCK_MONOTONIC`.
     pub ended_at_ns: Option<u64>,
-    /// By how many connections the programs' sum was off at the last refresh.
-    connections_off: i64,
+    /// By how many connections the programs' sum was off at the last refresh; `None` where some came or went meanwhile.
+    connections_off: Option<i64>,
     operations: Operations,
     adjustment: ToolAdjustment,
 }
@@ -183,7 +183,7 @@ impl TrackedTool {
             budgets: [None; 4],
             stall: Stall::default(),
             ended_at_ns: None,
-            connections_off: 0,
+            connections_off: None,
             operations: Operations::default(),
             adjustment: ToolAdjustment::default(),
         }
@@ -341,23 +341,21 @@ impl TrackedTool {
         self.adjustment
     }
 
-    /// What is to be added to the programs' sums, `now` being what they are; `None` where nothing changes.
+    /// What is to be added to the programs' sums, `now` being what they are; `None` where nothing changes. Its own sums are
+    /// still those from before the refresh.
     ///
-    /// Connections that come and go while a sweep runs make the sums differ for a moment: only a difference that two
-    /// refreshes in turn have seen is taken for one.
+    /// A sweep misses connections that are made while it runs, and sees some that are gone since. What would be added for
+    /// those is what a tool may have beyond its maximum, so a difference counts only where none came or went meanwhile, and
+    /// two refreshes in turn have found it.
     pub fn adjust(&mut self, now: &ToolSums) -> Option<ToolAdjustment> {
         self.usage.memory?;
-        let off = signed(self.usage.connections) - now.connections_open;
-        let before = self.connections_off;
-        self.connections_off = off;
+        let is_quiet = self.sums.connections() == now.connections();
+        let off = is_quiet.then(|| signed(self.usage.connections) - now.connections_open);
+        let before = std::mem::replace(&mut self.connections_off, off);
         self.adjusted(ToolAdjustment {
             memory_bytes: self.memory_off(now),
             fds: self.usage.fds_off,
-            connections: if off == before {
-                off
-            } else {
-                self.adjustment.connections
-            },
+            connections: off.filter(|_| off == before).unwrap_or(self.adjustment.connections),
         })
     }
 

@@ -3,7 +3,9 @@
 use chrono::DateTime;
 
 use super::*;
-use crate::model::{Comm, Enforcement, ExitStatus, OperationKind, SocketId, ToolIdentity, ToolLimits, ToolOrigin};
+use crate::model::{
+    Comm, Enforcement, ExitStatus, OperationKind, SocketId, ToolIdentity, ToolLimits, ToolOrigin, ToolSums,
+};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp {
@@ -347,7 +349,7 @@ fn connections_that_come_while_sweeps_run_give_a_tool_no_room_for_more() {
         connections_made: made,
         ..ToolSums::default()
     };
-    let mut tool = TrackedTool::new(identity(1), ToolLimits::default());
+    let mut tool = TrackedTool::new(identity(ToolSlot(1)), ToolLimits::LIGHT);
     // Each sweep misses the two that were made while it ran.
     for (seen, before, after) in [(3, sums(3, 3), sums(5, 5)), (5, sums(5, 5), sums(7, 7))] {
         swept(&mut tool, seen, before);

@@ -93,9 +93,10 @@ pub struct ToolLines {
     /// Use below `fall[resource][level]` takes the resource from that level back to the one before; `i64::MIN` where
     /// there is none.
     pub fall: [[i64; TOOL_LEVELS]; TOOL_RESOURCES],
-    /// What is added to the programs' own sums: descriptors and sockets that several processes share count once.
+    /// What is added to the programs' own sums: descriptors and sockets that several processes share count once, CPU time
+    /// of operations that have ended does not count.
     pub adjust: [i64; TOOL_RESOURCES],
-    /// 1 where the tool's whole life is one operation, 0 where idleness ends one.
+    /// 1 where no idleness ends an operation: CPU time is the tool's whole, and what is added to it.
     pub endless: u64,
     /// The most connections that it may have: a connect beyond is refused. `i64::MAX` where none is.
     pub connections_most: i64,
@@ -125,8 +126,8 @@ pub struct ToolRecord {
     pub uid: u32,
     /// How it came to be.
     pub origin: u32,
-    /// 1 where its whole life is one operation, 0 where idleness ends one.
-    pub endless: u64,
+    /// What its CPU limit counts over.
+    pub operation: u64,
     /// Highest memory in bytes that a sweep has seen.
     pub memory_peak_bytes: u64,
     /// How its limits are held.

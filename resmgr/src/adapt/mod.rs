@@ -125,22 +125,7 @@ impl AdaptiveResourceManager {
         let estimators = resumed
             .or_else(|| known.map(Known::successors))
             .unwrap_or_else(|| Resource::ALL.map(|resource| fresh(resource, self.tuning)));
-        let expected = |resource: Resource| {
-            let need = known?.need(resource)?;
-            let limit = tool.limits.range(resource);
-            let current = with_room(need).clamp(limit.base, limit.max);
-            let evidence = Evidence {
-                value: Some(need),
-                limit: Some(limit.current),
-                over_s: None,
-            };
-            (current > limit.current).then_some(Decision {
-                resource,
-                current,
-                reason: Reason::Learned,
-                evidence,
-            })
-        };
+        let expected = |resource: Resource| expecting(known?.need(resource)?, resource, &tool.limits);
         // One that goes on has its limits.
         let is_new = !goes_on && tool.mode != Mode::Observe;
         let decisions = Resource::ALL
@@ -186,6 +171,19 @@ impl AdaptiveResourceManager {
             held.decide(resource, &tool, least, now)
         };
         each.filter_map(decide).collect()
+    }
+
+    /// An operation of a tool begins: what the limit of CPU time is to be, where such ones are known to need more.
+    pub fn begin_operation(&self, tool: &Observed<'_>, operation: &str) -> Option<Decision> {
+        let known = self.names.get(&(tool.name.clone(), tool.uid))?;
+        let need = known.need_of_operation(operation)?;
+        expecting(need, Resource::Cpu, &tool.limits).filter(|_| tool.mode != Mode::Observe)
+    }
+
+    /// An operation of a tool has ended that took so much CPU time, in milliseconds.
+    pub fn end_operation(&mut self, tool: &ToolName, uid: u32, operation: &str, cpu_ms: u64, now: Timestamp) {
+        let tuning = self.tuning;
+        self.learn(tool, uid).operated_as(operation, cpu_ms, tuning, now);
     }
 
     /// A tool is no more. It used so much at most, and its last operation so much CPU time.
@@ -361,6 +359,23 @@ impl Adapted {
         self.growth.take_if(is_over);
         self.growth = found.map(|growth| (growth, now.monotonic_ns)).or(self.growth.take());
     }
+}
+
+/// A limit that leaves room for what is expected to be needed, where the one in force does not.
+fn expecting(need: u64, resource: Resource, limits: &ToolLimits) -> Option<Decision> {
+    let limit = limits.range(resource);
+    let current = with_room(need).clamp(limit.base, limit.max);
+    let evidence = Evidence {
+        value: Some(need),
+        limit: Some(limit.current),
+        over_s: None,
+    };
+    (current > limit.current).then_some(Decision {
+        resource,
+        current,
+        reason: Reason::Learned,
+        evidence,
+    })
 }
 
 /// As it is kept. What cannot be written is as what there is nothing of.

@@ -9,7 +9,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::words::{message, raise};
+pub(super) use self::words::message;
+use self::words::raise;
 use super::server::{Answer, Caller};
 use crate::{
     alert::{Alerts, Hook, Seen},
@@ -286,7 +287,14 @@ fn worth(is_so: bool) -> ResourceStatus {
     }
 }
 
-fn seen(tool: &TrackedTool, kind: AlertKind, level: ResourceStatus, value: Option<u64>, limit: Option<u64>) -> Seen {
+/// How something of a tool stands.
+pub(super) fn seen(
+    tool: &TrackedTool,
+    kind: AlertKind,
+    level: ResourceStatus,
+    value: Option<u64>,
+    limit: Option<u64>,
+) -> Seen {
     Seen {
         tool: tool.identity.name.clone(),
         instance: tool.identity.instance,

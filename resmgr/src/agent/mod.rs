@@ -5,6 +5,7 @@ mod clock;
 mod error;
 mod historian;
 mod instance;
+mod operations;
 mod proc;
 mod report;
 mod run;

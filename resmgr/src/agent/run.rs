@@ -14,7 +14,8 @@ use super::{
     alerting::Alerting,
     historian::{Found, Historian, HistoryOptions, Opening},
     instance::{self, Instance},
-    server::{self, Question},
+    operations::Operations,
+    server::{self, Told as FromClients},
     start::{Signals, open_journal, raise_descriptors, start_kernel},
     tools::{Asked, Tools},
 };
@@ -41,8 +42,8 @@ enum Wake {
     Log,
     /// It is time for a sweep.
     Tick,
-    /// A client asks.
-    Request(Question),
+    /// A client asks, or has hung up.
+    Client(FromClients),
     /// The end of a tool asks.
     Ending(Asked),
     /// A look at the history has found a season, or none.
@@ -89,9 +90,9 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
             options.limits.clone(),
             opened,
         );
-        let (ask, questions) = mpsc::channel(WAITING_REQUESTS);
+        let (ask, clients) = mpsc::channel(WAITING_REQUESTS);
         let told = Told {
-            questions,
+            clients,
             endings,
             signals,
         };
@@ -119,7 +120,7 @@ const MATCHES: usize = 256;
 
 /// What tells the loop of others.
 struct Told {
-    questions: mpsc::Receiver<Question>,
+    clients: mpsc::Receiver<FromClients>,
     endings: mpsc::Receiver<Asked>,
     signals: Signals,
 }
@@ -129,6 +130,7 @@ struct Agent {
     engine: Engine<Kernel>,
     tools: Tools,
     alerting: Alerting,
+    operations: Operations,
     historian: Historian,
     /// The history of earlier agents, until it is known.
     opening: Option<Opening>,
@@ -173,6 +175,7 @@ impl Agent {
             engine,
             tools,
             alerting: Alerting::new(options.alert_command.clone()),
+            operations: Operations::default(),
             historian,
             opening: Some(opening),
             seasons,
@@ -215,9 +218,13 @@ impl Agent {
                     self.drain()?;
                     self.sweep();
                 }
-                Wake::Request(question) => {
+                Wake::Client(FromClients::Asked(question)) => {
                     self.drain()?;
                     self.answer(question);
+                }
+                Wake::Client(FromClients::HungUp(connection)) => {
+                    self.drain()?;
+                    self.operations.hung_up(&mut self.engine, connection, &self.clock)?;
                 }
                 Wake::Ending(asked) => {
                     self.drain()?;
@@ -237,6 +244,7 @@ impl Agent {
                     return Ok(());
                 }
             }
+            self.operations.tell(&self.engine, &self.clock);
         }
     }
 
@@ -266,7 +274,7 @@ impl Agent {
             _ = self.tick.tick() => Wake::Tick,
             () = sleep_until(self.look_again.unwrap_or_else(Instant::now)), if self.look_again.is_some() => Wake::Tick,
             Some(asked) = self.told.endings.recv() => Wake::Ending(asked),
-            Some(question) = self.told.questions.recv() => Wake::Request(question),
+            Some(told) = self.told.clients.recv() => Wake::Client(told),
             () = self.ring.ready() => Wake::Kernel,
             () = ready(self.charges.as_ref()) => Wake::Charge,
             () = ready(self.log.as_ref()) => Wake::Log,

@@ -1,7 +1,11 @@
 //! The control socket's server: a task a client, bounded in number, length and time. It decides nothing: requests go
 //! to the agent's loop, and who asks goes with them.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     io::AsyncWriteExt as _,
@@ -9,15 +13,17 @@ use tokio::{
         UnixListener, UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 
 use crate::protocol::{FrameError, Lines, MAX_REQUEST_BYTES, Method, Refusal, RefusalCode, Request, Response};
 
 /// Clients at a time.
-const MOST_CLIENTS: usize = 64;
-/// How long a client may be silent between requests.
+const MOST_CLIENTS: usize = 512;
+/// Clients of one user, other than root, at a time.
+const MOST_OF_USER: usize = 128;
+/// How long a client may be silent between requests, unless it tells of operations.
 const IDLE: Duration = Duration::from_secs(300);
 /// How long a client may take to read its answer.
 const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -29,6 +35,8 @@ pub(super) struct Caller {
     pub(super) uid: u32,
     /// Process id, from the connection; `None` where it is not of this pid namespace.
     pub(super) pid: Option<u32>,
+    /// Which connection, of all that there ever were.
+    pub(super) connection: u64,
 }
 
 impl Caller {
@@ -48,9 +56,63 @@ pub(super) struct Question {
     pub(super) answer: Answer,
 }
 
+/// What clients tell the loop.
+pub(super) enum Told {
+    /// One asks.
+    Asked(Question),
+    /// One that has told of operations has hung up: these have ended.
+    HungUp(u64),
+}
+
+/// Places for clients: so many in all, and so many of each user.
+#[derive(Default)]
+struct Places {
+    of_user: Mutex<HashMap<u32, usize>>,
+}
+
+/// A client's place, until it is dropped.
+struct Place {
+    places: Arc<Places>,
+    uid: u32,
+}
+
+impl Places {
+    fn take(self: &Arc<Self>, uid: u32) -> Result<Place, String> {
+        let mut of_user = self.of_user.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = of_user.values().sum();
+        let own = of_user.entry(uid).or_default();
+        if uid != 0 && *own >= MOST_OF_USER {
+            return Err(format!(
+                "{MOST_OF_USER} clients of yours are connected already: try again later"
+            ));
+        }
+        if all >= MOST_CLIENTS {
+            return Err(format!("{MOST_CLIENTS} clients are connected already: try again later"));
+        }
+        *own += 1;
+        Ok(Place {
+            places: Arc::clone(self),
+            uid,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut of_user = self.places.of_user.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = of_user.get_mut(&self.uid) {
+            *own -= 1;
+            if *own == 0 {
+                of_user.remove(&self.uid);
+            }
+        }
+    }
+}
+
 /// Accepts clients for ever.
-pub(super) async fn serve(listener: UnixListener, questions: mpsc::Sender<Question>) {
-    let places = std::sync::Arc::new(Semaphore::new(MOST_CLIENTS));
+pub(super) async fn serve(listener: UnixListener, told: mpsc::Sender<Told>) {
+    let places = Arc::new(Places::default());
+    let mut connection = 0;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -61,28 +123,23 @@ pub(super) async fn serve(listener: UnixListener, questions: mpsc::Sender<Questi
                 continue;
             }
         };
-        let place = places.clone().try_acquire_owned();
-        let questions = questions.clone();
+        connection += 1;
+        let (places, told) = (Arc::clone(&places), told.clone());
         tokio::spawn(async move {
-            let served = match place {
-                Ok(_place) => attend(stream, questions).await,
-                Err(_) => turn_away(stream).await,
-            };
-            if let Err(error) = served {
+            if let Err(error) = welcome(stream, connection, &places, &told).await {
                 tracing::debug!(%error, "a client went away");
             }
         });
     }
 }
 
-async fn turn_away(mut stream: UnixStream) -> std::io::Result<()> {
-    let message = format!("{MOST_CLIENTS} clients are connected already: try again later");
-    let line = refusal_line(Refusal::new(RefusalCode::Busy, message));
-    within(READ_WITHIN, stream.write_all(&line)).await
-}
-
-/// Answers one client until it hangs up.
-async fn attend(stream: UnixStream, questions: mpsc::Sender<Question>) -> std::io::Result<()> {
+/// Attends to a client where there is room for it.
+async fn welcome(
+    mut stream: UnixStream,
+    connection: u64,
+    places: &Arc<Places>,
+    told: &mpsc::Sender<Told>,
+) -> std::io::Result<()> {
     let peer = stream.peer_cred()?;
     let caller = Caller {
         uid: peer.uid(),
@@ -90,12 +147,39 @@ async fn attend(stream: UnixStream, questions: mpsc::Sender<Question>) -> std::i
             .pid()
             .and_then(|pid| u32::try_from(pid).ok())
             .filter(|&pid| pid != 0),
+        connection,
     };
+    let _place = match places.take(caller.uid) {
+        Ok(place) => place,
+        Err(message) => {
+            let line = refusal_line(Refusal::new(RefusalCode::Busy, message));
+            return within(READ_WITHIN, stream.write_all(&line)).await;
+        }
+    };
+    let mut operates = false;
+    let attended = attend(stream, caller, told, &mut operates).await;
+    if operates {
+        // Where the loop has ended, so have its operations.
+        let _ = told.send(Told::HungUp(connection)).await;
+    }
+    attended
+}
+
+/// Answers one client until it hangs up; tells whether it told of operations.
+async fn attend(
+    stream: UnixStream,
+    caller: Caller,
+    told: &mpsc::Sender<Told>,
+    operates: &mut bool,
+) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut lines = Lines::new(reader, MAX_REQUEST_BYTES);
-    while let Some(line) = next_line(&mut lines, &mut writer).await? {
+    while let Some(line) = next_line(&mut lines, &mut writer, *operates).await? {
         let answer = match Request::parse(&line) {
-            Ok(request) => ask(request.method, caller, &questions).await,
+            Ok(request) => {
+                *operates |= matches!(request.method, Method::BeginOperation(_));
+                ask(request.method, caller, told).await
+            }
             Err(refusal) => refusal_line(refusal),
         };
         within(READ_WITHIN, writer.write_all(&answer)).await?;
@@ -107,8 +191,14 @@ async fn attend(stream: UnixStream, questions: mpsc::Sender<Question>) -> std::i
 async fn next_line(
     lines: &mut Lines<OwnedReadHalf>,
     writer: &mut OwnedWriteHalf,
+    is_patient: bool,
 ) -> std::io::Result<Option<bytes::Bytes>> {
-    match timeout(IDLE, lines.next()).await {
+    let next = if is_patient {
+        Ok(lines.next().await)
+    } else {
+        timeout(IDLE, lines.next()).await
+    };
+    match next {
         Ok(Ok(line)) => Ok(line),
         Ok(Err(FrameError::Io(error))) => Err(error),
         Ok(Err(FrameError::Cut)) | Err(_) => Ok(None),
@@ -120,11 +210,11 @@ async fn next_line(
     }
 }
 
-async fn ask(method: Method, caller: Caller, questions: &mpsc::Sender<Question>) -> Vec<u8> {
+async fn ask(method: Method, caller: Caller, told: &mpsc::Sender<Told>) -> Vec<u8> {
     let (answer, answered) = oneshot::channel();
     let question = Question { method, caller, answer };
     let stopping = || Refusal::new(RefusalCode::Internal, "the agent is stopping");
-    let outcome = match questions.send(question).await {
+    let outcome = match told.send(Told::Asked(question)).await {
         Ok(()) => answered.await.unwrap_or_else(|_| Err(stopping())),
         Err(_) => Err(stopping()),
     };

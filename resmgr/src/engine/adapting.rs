@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A tool as decisions see it, between samples.
-fn observed(tool: &TrackedTool) -> Observed<'_> {
+pub(super) fn observed(tool: &TrackedTool) -> Observed<'_> {
     Observed {
         instance: tool.identity.instance,
         name: &tool.identity.name,
@@ -65,10 +65,12 @@ impl<S: Source> Engine<S> {
     pub fn raise(&mut self, slots: &BTreeSet<ToolSlot>, clock: &impl Clock) -> Result<(), SourceError> {
         for &slot in slots {
             let sums = self.source.tool_sums(slot)?;
+            let uncounted_ns = self.uncounted_ns(slot)?;
             let Some(tool) = self.tracker.tool_mut(slot) else {
                 continue;
             };
             tool.sums = sums;
+            tool.share_out(sums.cpu_ns + uncounted_ns);
             let now = clock.now();
             let decisions = self.adaptive.decide(&observed(tool), now);
             self.decided(slot, &decisions, now)?;
@@ -126,7 +128,12 @@ impl<S: Source> Engine<S> {
     }
 
     /// Has the limits in force be what was decided, and remembers that.
-    fn decided(&mut self, slot: ToolSlot, decisions: &[Decision], now: Timestamp) -> Result<(), SourceError> {
+    pub(super) fn decided(
+        &mut self,
+        slot: ToolSlot,
+        decisions: &[Decision],
+        now: Timestamp,
+    ) -> Result<(), SourceError> {
         let Some(tool) = self.tracker.tool(slot).filter(|_| !decisions.is_empty()) else {
             return Ok(());
         };

@@ -1,6 +1,7 @@
 //! `Engine`: drives a source, keeps what it told, has limits follow it; reads no clock of its own.
 
 mod adapting;
+mod operations;
 mod tools;
 
 use std::collections::{HashSet, VecDeque};
@@ -150,8 +151,10 @@ impl<S: Source> Engine<S> {
             match event {
                 KernelEvent::Process(event) => self.tracker.apply_events(&[event], now),
                 KernelEvent::Crossing(crossing) => {
-                    self.tracker.apply_crossing(crossing);
-                    self.crossings.push(crossing);
+                    if let Some(crossing) = self.of_operations(crossing)? {
+                        self.tracker.apply_crossing(crossing);
+                        self.crossings.push(crossing);
+                    }
                 }
                 KernelEvent::Image(image) => {
                     self.tracker.apply_events(&[image.event], now);

@@ -1,4 +1,4 @@
-//! Tools under a engine: registered, joined by processes, brought up to date, ended.
+//! Tools under an engine: registered, joined by processes, brought up to date, ended.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -254,15 +254,17 @@ impl<S: Source> Engine<S> {
         Ok(())
     }
 
-    fn adjust(
+    pub(super) fn adjust(
         &mut self,
         slot: ToolSlot,
         by: impl Fn(&mut TrackedTool, &ToolSums) -> Option<ToolAdjustment>,
     ) -> Result<(), SourceError> {
         let now = self.source.tool_sums(slot)?;
+        let uncounted_ns = self.uncounted_ns(slot)?;
         let Some(tool) = self.tracker.tool_mut(slot) else {
             return Ok(());
         };
+        tool.share_out(now.cpu_ns + uncounted_ns);
         let adjustment = by(tool, &now);
         tool.sums = now;
         if let Some(adjustment) = adjustment {

@@ -78,6 +78,11 @@ impl Maps {
             .map_err(failed("read", names::COUNTERS))
     }
 
+    /// One process's counters; `None` where it has none.
+    pub(super) fn of(&self, pid: u32) -> Option<ProcessCounters> {
+        self.counters.get(&pid, 0).ok().map(|counters| counters.0)
+    }
+
     /// Tells the programs what they cannot find out themselves.
     pub(super) fn set_facts(&mut self, facts: SweepFacts) -> Result<(), KernelError> {
         self.facts.set(0, Wire(facts), 0).map_err(failed("write", names::FACTS))

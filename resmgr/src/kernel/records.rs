@@ -35,7 +35,7 @@ pub(super) fn record(tool: &ToolIdentity, limits: &ToolLimits) -> ToolRecord {
         owner_tgid: tool.owner.map_or(0, |owner| owner.pid),
         uid: tool.uid,
         origin: tool.origin as u32,
-        endless: u64::from(tool.operation == OperationKind::Run),
+        operation: tool.operation as u64,
         memory_peak_bytes: 0,
         mode: tool.enforcement.mode as u32,
         flags: flags(tool.enforcement),
@@ -90,11 +90,10 @@ pub(super) fn identity(slot: ToolSlot, record: &ToolRecord) -> Option<ToolIdenti
         instance: record.instance,
         name: std::str::from_utf8(text(&record.name)).ok()?.parse().ok()?,
         origin: origins.into_iter().find(|&origin| origin as u32 == record.origin)?,
-        operation: if record.endless == 0 {
-            OperationKind::Busy
-        } else {
-            OperationKind::Run
-        },
+        operation: OperationKind::ALL
+            .into_iter()
+            .find(|&kind| kind as u64 == record.operation)
+            .unwrap_or_default(),
         enforcement: enforcement(record),
         uid: record.uid,
         root: process(record.root_tgid, record.root_start_ns),

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{KernelError, events, files, load::Kernel, tools::ToolMaps};
+use super::{KernelError, events, files, inspect::process_clock_ns, load::Kernel, tools::ToolMaps};
 use crate::model::{
     Capabilities, Drained, EventCounts, FileSample, Joining, KernelEvent, Losses, MapUse, ProcessId, ProgramCost,
     Source, SourceError, Sweep, Timestamp, ToolAdjustment, ToolIdentity, ToolLimits, ToolSlot, ToolSums,
@@ -125,6 +125,15 @@ impl Source for Kernel {
         self.tools
             .sums(slot)
             .map_err(|error| source_error("read a tool's sums", &error))
+    }
+
+    fn uncounted_cpu_ns(&mut self, pids: &[u32]) -> Result<u64, SourceError> {
+        // One that has ended meanwhile has no clock, and is counted.
+        let uncounted = |&pid: &u32| {
+            let counted_ns = self.maps.of(pid)?.cpu_ns;
+            Some(process_clock_ns(pid).ok()?.saturating_sub(counted_ns))
+        };
+        Ok(pids.iter().filter_map(uncounted).sum())
     }
 
     fn join(&mut self, joining: Joining) -> Result<(), SourceError> {

@@ -135,7 +135,7 @@ impl ToolMaps {
         adjustment: ToolAdjustment,
     ) -> Result<(), KernelError> {
         let mut lines = self.draw(limits, adjustment);
-        lines.endless = u64::from(tool.operation == OperationKind::Run);
+        lines.endless = u64::from(tool.operation != OperationKind::Busy);
         if let Some(most) = tool.enforcement.most(limits.connections) {
             lines.connections_most = i64::try_from(most).unwrap_or(i64::MAX);
         }
@@ -157,7 +157,7 @@ impl ToolMaps {
             fall: [[i64::MIN; TOOL_LEVELS]; TOOL_RESOURCES],
             adjust: [
                 adjustment.memory_bytes / page,
-                0,
+                adjustment.cpu_ns,
                 adjustment.fds,
                 adjustment.connections,
             ],

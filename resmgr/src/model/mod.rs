@@ -10,6 +10,7 @@ mod history;
 mod host;
 mod limits;
 mod mode;
+mod operation;
 mod pattern;
 mod process;
 mod source;
@@ -30,6 +31,7 @@ pub use limits::{
     Ceiling, LimitRange, LimitSource, LimitSpan, LimitsAsked, Profile, ProfileError, ResourceLimits, ToolLimits,
 };
 pub use mode::{Enforcement, LONGEST_GRACE_MS, Mode, ModeError, Orphans, OrphansError};
+pub use operation::{OperationKind, OperationKindError, OperationUse};
 pub use pattern::{
     ForecastAccuracy, ForecastStep, Growing, Growth, Learned, LimitReached, PatternKind, ResourcePattern, Tuning,
     TuningError,
@@ -42,8 +44,5 @@ pub use source::{
 };
 pub use status::ResourceStatus;
 pub use time::{Clock, Timestamp};
-pub use tool::{
-    BadToolName, Crossing, ImageEvent, OperationKind, OperationKindError, Resource, ToolIdentity, ToolName, ToolOrigin,
-    ToolSlot, ToolSums,
-};
+pub use tool::{BadToolName, Crossing, ImageEvent, Resource, ToolIdentity, ToolName, ToolOrigin, ToolSlot, ToolSums};
 pub use usage::ResourceUsage;

@@ -61,6 +61,8 @@ pub struct Joining {
 pub struct ToolAdjustment {
     /// Memory in bytes.
     pub memory_bytes: i64,
+    /// CPU time in nanoseconds.
+    pub cpu_ns: i64,
     /// Open descriptors.
     pub fds: i64,
     /// Connections.
@@ -174,6 +176,10 @@ pub trait Source {
 
     /// What the programs have summed up for a tool.
     fn tool_sums(&mut self, slot: ToolSlot) -> Result<ToolSums, SourceError>;
+
+    /// CPU time in nanoseconds that processes have used and the programs have yet to count: of what runs now, since it
+    /// last began to.
+    fn uncounted_cpu_ns(&mut self, pids: &[u32]) -> Result<u64, SourceError>;
 
     /// Has a process taken into a tool: when it executes a program, or by the next sweep, whichever comes first.
     fn join(&mut self, joining: Joining) -> Result<(), SourceError>;

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Enforcement, ProcessId, ResourceStatus};
+use super::{Enforcement, OperationKind, ProcessId, ResourceStatus};
 
 /// A tool's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,62}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,43 +74,6 @@ pub enum ToolOrigin {
     Cgroup,
     /// A rule of the configuration.
     Rule,
-}
-
-/// The span that a tool's CPU limit counts over. The kernel sees none, so the tool says which is meant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OperationKind {
-    /// From the first use of CPU after idleness, which is less than 5 % of a core over a second, until the next idleness.
-    #[default]
-    Busy,
-    /// The tool's life.
-    Run,
-}
-
-/// A text that names no [`OperationKind`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no kind of operation: write busy (from idleness to idleness) or run (the tool's life)")]
-pub struct OperationKindError(String);
-
-impl FromStr for OperationKind {
-    type Err = OperationKindError;
-
-    fn from_str(text: &str) -> Result<Self, OperationKindError> {
-        match text {
-            "busy" => Ok(Self::Busy),
-            "run" => Ok(Self::Run),
-            _ => Err(OperationKindError(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for OperationKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Busy => "busy",
-            Self::Run => "run",
-        })
-    }
 }
 
 /// Where the kernel keeps a tool's sums: a number that another tool may have after it.

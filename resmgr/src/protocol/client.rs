@@ -17,11 +17,12 @@ use tokio::{
 };
 
 use super::{
-    AlertsParams, AlertsReport, AttachParams, CleanUpParams, CleanUpReport, FrameError, HistoryParams, HistoryReport,
-    LimitsSet, Lines, MAX_RESPONSE_BYTES, Method, Outcome, Refusal, RegisterParams, Registered, Request, Response,
-    SetLimitsParams, StatusParams, StatusReport,
+    AlertsParams, AlertsReport, AttachParams, BeginOperationParams, CleanUpParams, CleanUpReport, EndOperationParams,
+    FrameError, HistoryParams, HistoryReport, LimitsSet, Lines, MAX_RESPONSE_BYTES, Method, OperationBegun, Outcome,
+    Refusal, RegisterParams, Registered, Request, Response, SetLimitsParams, StatusParams, StatusReport, ToolState,
+    WatchParams,
 };
-use crate::model::LONGEST_GRACE_MS;
+use crate::model::{LONGEST_GRACE_MS, OperationUse};
 
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -122,6 +123,21 @@ impl Client {
     /// Asks what tools of a name used over time.
     pub async fn history(&mut self, params: HistoryParams) -> Result<HistoryReport, ClientError> {
         self.ask(Method::History(params)).await
+    }
+
+    /// Begins an operation of a tool.
+    pub async fn begin_operation(&mut self, params: BeginOperationParams) -> Result<OperationBegun, ClientError> {
+        self.ask(Method::BeginOperation(params)).await
+    }
+
+    /// Ends an operation: what it used.
+    pub async fn end_operation(&mut self, params: EndOperationParams) -> Result<OperationUse, ClientError> {
+        self.ask(Method::EndOperation(params)).await
+    }
+
+    /// Waits until a tool stands otherwise than it was seen to, or for 20 s: how it stands then.
+    pub async fn watch(&mut self, params: WatchParams) -> Result<ToolState, ClientError> {
+        self.ask(Method::Watch(params)).await
     }
 
     async fn ask<T: DeserializeOwned>(&mut self, method: Method) -> Result<T, ClientError> {

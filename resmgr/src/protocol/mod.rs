@@ -8,6 +8,7 @@ mod cleanup;
 mod client;
 mod frame;
 mod history;
+mod operations;
 mod selection;
 mod status;
 mod tools;
@@ -19,10 +20,13 @@ pub use cleanup::{CgroupLeft, CleanUpParams, CleanUpReport, CleanUpStatus, LeftS
 pub use client::{Client, ClientError};
 pub use frame::{FrameError, Lines, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 pub use history::{HISTORY_VERSION, HistoryEntry, HistoryParams, HistoryReport};
+pub use operations::{
+    BeginOperationParams, EndOperationParams, OperationBegun, OperationOver, OverLimit, ToolEnd, ToolState, WatchParams,
+};
 pub use selection::{ProcessSelection, SortKey, StatusParams};
 pub use status::{
-    AgentStatus, CrossingStatus, DescriptorStatus, ExitReport, HistoryStatus, OwnerStatus, PeakStatus, ProcessStatus,
-    StatusReport, ToolEvents, ToolStatus, ToolSums, ZombieStatus,
+    AgentStatus, CrossingStatus, DescriptorStatus, ExitReport, HistoryStatus, OperationsStatus, OwnerStatus,
+    PeakStatus, ProcessStatus, StatusReport, ToolEvents, ToolStatus, ToolSums, ZombieStatus,
 };
 pub use tools::{AttachParams, AttachTarget, LimitsSet, RegisterParams, Registered, SetLimitsParams, ToolLimitsStatus};
 
@@ -50,6 +54,12 @@ pub enum Method {
     Alerts(AlertsParams),
     /// What tools of a name used over time.
     History(HistoryParams),
+    /// An operation of a tool begins.
+    BeginOperation(BeginOperationParams),
+    /// An operation ends.
+    EndOperation(EndOperationParams),
+    /// How a tool stands, once that is another.
+    Watch(WatchParams),
 }
 
 /// A request with its version.
@@ -107,6 +117,8 @@ pub enum RefusalCode {
     CannotHold,
     /// All instances of the name together use what they may.
     OverBudget,
+    /// The tool is at a limit: it may begin no operation.
+    LimitsExceeded,
     /// The agent failed.
     Internal,
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Action, BudgetUse, Connection, Drift, EndCause, EndedTotals, Enforcement, EventCounts, FileKind, Growth,
-    HostTotals, Learned, Losses, MapUse, Memory, MissingHook, OperationKind, ProgramCost, Resource, ResourceStatus,
-    ResourceUsage, ToolLimits, ToolName, ToolOrigin,
+    HostTotals, Learned, Losses, MapUse, Memory, MissingHook, OperationKind, OperationUse, ProgramCost, Resource,
+    ResourceStatus, ResourceUsage, ToolLimits, ToolName, ToolOrigin,
 };
 
 /// What is used now.
@@ -135,8 +135,10 @@ pub struct ToolStatus {
     pub cpu_time_ns: u64,
     /// CPU use over the last interval, in cores; null until it has been seen twice.
     pub cpu_share: Option<f64>,
-    /// CPU time of the operation under way, in milliseconds.
+    /// CPU time of the operation under way, in milliseconds; of several, of the one that has used most.
     pub operation_cpu_ms: u64,
+    /// Its operations; null where nobody tells of them.
+    pub operations: Option<OperationsStatus>,
     /// Memory in bytes that more than one of its processes has, less once; null where its cgroup counts memory.
     pub shared_bytes: Option<u64>,
     /// Virtual memory in bytes, each address space once.
@@ -175,6 +177,17 @@ pub struct ToolStatus {
     pub actions: Vec<Action>,
     /// What was ever done to it.
     pub actions_total: u64,
+}
+
+/// Operations that somebody tells of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationsStatus {
+    /// Those under way.
+    pub under_way: Vec<OperationUse>,
+    /// The last ones that have ended, the latest last.
+    pub ended: Vec<OperationUse>,
+    /// How many have ended.
+    pub ended_total: u64,
 }
 
 /// How a tool's first process ended.

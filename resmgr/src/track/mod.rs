@@ -5,7 +5,9 @@ mod drift;
 mod operations;
 mod stall;
 mod summing;
+mod told;
 mod tools;
+mod used;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,7 +18,9 @@ use crate::model::{
 
 use belonging::Belonging;
 pub use stall::{Counted, Stall};
-pub use tools::{Latecomers, ToolPeaks, ToolUse, TrackedTool, Zombie};
+pub use told::ToldOperations;
+pub use tools::TrackedTool;
+pub use used::{Latecomers, ToolPeaks, ToolUse, Zombie};
 
 /// A process, and what follows from seeing it more than once.
 #[derive(Clone, Debug)]

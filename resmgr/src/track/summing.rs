@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     TrackedProcess,
-    tools::{ToolUse, Zombie},
+    used::{ToolUse, Zombie},
 };
 use crate::model::{AddressSpaceId, ProcessId, SocketId, TableId, ToolIdentity};
 

@@ -2,10 +2,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{Stall, operations::Operations};
+use super::{
+    Stall,
+    operations::Operations,
+    told::ToldOperations,
+    used::{Latecomers, Shared, ToolPeaks, ToolUse},
+};
 use crate::model::{
-    Action, BudgetUse, Crossing, EndCause, ExitStatus, Memory, OperationKind, ProcessEvent, Resource, ResourceStatus,
-    Step, ToolAdjustment, ToolIdentity, ToolLimits, ToolSums,
+    Action, BudgetUse, Crossing, EndCause, ExitStatus, OperationKind, ProcessEvent, Resource, ResourceStatus, Step,
+    ToolAdjustment, ToolIdentity, ToolLimits, ToolSums,
 };
 
 /// Crossings that are remembered of a tool.
@@ -17,102 +22,6 @@ const ACTIONS_KEPT: usize = 64;
 const SIGKILL: u32 = 9;
 /// Signals by which a program ends for its own mistakes: ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS.
 const CRASHES: [u32; 7] = [4, 5, 6, 7, 8, 11, 31];
-
-/// What a tool's processes use together, by the last refresh.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ToolUse {
-    /// Its processes, those that have ended and wait for their parents included.
-    pub pids: Vec<u32>,
-    /// Processes that run.
-    pub processes: u64,
-    /// Their threads.
-    pub threads: u64,
-    /// Ended, and not yet reaped: each with the parent that has to.
-    pub zombies: Vec<Zombie>,
-    /// Processes whose parent in the tool has ended.
-    pub orphans: Vec<u32>,
-    /// Processes that have left the tool's leaf.
-    pub escaped: Vec<u32>,
-    /// Memory by kind, each address space once; `None` where no sweep has seen it.
-    pub memory: Option<Memory>,
-    /// Of these, what processes were born with by fork and have not left for another program: their parents' pages.
-    pub born_bytes: u64,
-    /// Memory in bytes of the process that has most.
-    pub largest_bytes: u64,
-    /// Virtual memory in bytes, each address space once.
-    pub virtual_bytes: u64,
-    /// CPU time in nanoseconds, of processes that have ended too.
-    pub cpu_ns: u64,
-    /// CPU use over the last interval, in cores.
-    pub cpu_share: Option<f64>,
-    /// Open descriptors, each distinct table once.
-    pub open_fds: u64,
-    /// Distinct connections.
-    pub connections: u64,
-    /// What is to be added to the programs' sum of descriptors: less what processes share, plus what those hold that have
-    /// no counters.
-    pub(super) fds_off: i64,
-}
-
-impl ToolUse {
-    /// The most that its processes can share in bytes: all but what one of them has.
-    pub fn most_shared_bytes(&self) -> u64 {
-        let held = self.memory.as_ref().map_or(0, Memory::counted_bytes);
-        held.saturating_sub(self.largest_bytes)
-    }
-}
-
-/// By how many bytes pages that are counted in each process are more than they are together, as the kernel said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shared {
-    bytes: u64,
-    /// What of it processes were born with.
-    born_bytes: u64,
-}
-
-/// A process that has ended and waits for its parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Zombie {
-    /// Its process id.
-    pub pid: u32,
-    /// The parent that has to reap it.
-    pub ppid: u32,
-}
-
-/// The most that a tool used, as far as it was seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ToolPeaks {
-    /// Memory in bytes.
-    pub memory_bytes: u64,
-    /// CPU time of one operation, in milliseconds.
-    pub operation_cpu_ms: u64,
-    /// Open descriptors.
-    pub open_fds: u64,
-    /// Connections.
-    pub connections: u64,
-    /// Processes.
-    pub processes: u64,
-}
-
-impl ToolPeaks {
-    /// Takes in what was reached before, of each resource in the order of [`Resource::ALL`].
-    pub fn reach(&mut self, before: [u64; 4]) {
-        let [memory, cpu_ms, fds, connections] = before;
-        self.memory_bytes = self.memory_bytes.max(memory);
-        self.operation_cpu_ms = self.operation_cpu_ms.max(cpu_ms);
-        self.open_fds = self.open_fds.max(fds);
-        self.connections = self.connections.max(connections);
-    }
-}
-
-/// What was counted for a tool from events alone: of processes that ended before the programs knew whose they were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Latecomers {
-    /// Processes.
-    pub processes: u64,
-    /// Their CPU time in nanoseconds.
-    pub cpu_ns: u64,
-}
 
 /// A tool.
 #[derive(Clone, Debug)]
@@ -155,6 +64,8 @@ pub struct TrackedTool {
     /// By how many connections the programs' sum was off at the last refresh; `None` where some came or went meanwhile.
     connections_off: Option<i64>,
     operations: Operations,
+    /// Operations that somebody tells of.
+    pub told: ToldOperations,
     adjustment: ToolAdjustment,
 }
 
@@ -185,6 +96,7 @@ impl TrackedTool {
             ended_at_ns: None,
             connections_off: None,
             operations: Operations::default(),
+            told: ToldOperations::default(),
             adjustment: ToolAdjustment::default(),
         }
     }
@@ -231,6 +143,7 @@ impl TrackedTool {
                 let ns = match self.identity.operation {
                     OperationKind::Busy => self.sums.operation_cpu_ns,
                     OperationKind::Run => self.sums.cpu_ns,
+                    OperationKind::Mcp | OperationKind::Api => self.told.most_cpu_ns(),
                 };
                 return ns / 1_000_000;
             }
@@ -252,7 +165,18 @@ impl TrackedTool {
 
     /// CPU time in milliseconds of the operation that ended with the tool.
     pub fn last_operation_ms(&self) -> Option<u64> {
-        (self.sums.operations > 0).then(|| self.value(Resource::Cpu))
+        let is_under_way = if self.identity.operation.is_told() {
+            self.told.is_under_way()
+        } else {
+            self.sums.operations > 0
+        };
+        is_under_way.then(|| self.value(Resource::Cpu))
+    }
+
+    /// Shares out what it has used until now among the operations under way, of CPU time so much since it began.
+    pub fn share_out(&mut self, cpu_ns: u64) {
+        let seen = [Resource::Memory, Resource::Fds, Resource::Connections].map(|resource| self.value(resource));
+        self.told.share_out(cpu_ns, seen);
     }
 
     /// Its limits, less what others have of a budget that they share.
@@ -354,6 +278,7 @@ impl TrackedTool {
         let before = std::mem::replace(&mut self.connections_off, off);
         self.adjusted(ToolAdjustment {
             memory_bytes: self.memory_off(now),
+            cpu_ns: self.cpu_off(now),
             fds: self.usage.fds_off,
             connections: off.filter(|_| off == before).unwrap_or(self.adjustment.connections),
         })
@@ -366,6 +291,23 @@ impl TrackedTool {
             memory_bytes: self.memory_off(now),
             ..self.adjustment
         })
+    }
+
+    /// The same of CPU time alone, after operations have begun or ended.
+    pub fn adjust_operations(&mut self, now: &ToolSums) -> Option<ToolAdjustment> {
+        self.adjusted(ToolAdjustment {
+            cpu_ns: self.cpu_off(now),
+            ..self.adjustment
+        })
+    }
+
+    /// What makes of all CPU time that of the operation that has used most; nothing where the programs know operations.
+    fn cpu_off(&self, now: &ToolSums) -> i64 {
+        if self.identity.operation.is_told() {
+            signed(self.told.most_cpu_ns()) - signed(now.cpu_ns)
+        } else {
+            0
+        }
     }
 
     fn memory_off(&self, now: &ToolSums) -> i64 {

@@ -34,7 +34,7 @@ pub(super) fn raise(tool: &TrackedTool, resource: Resource, value: u64) -> Strin
 }
 
 /// What a person should know, and what to type.
-pub(super) fn message(tool: &TrackedTool, seen: &Seen) -> String {
+pub(in crate::agent) fn message(tool: &TrackedTool, seen: &Seen) -> String {
     let name = &seen.tool;
     let (value, line) = (seen.value.unwrap_or(0), seen.limit.unwrap_or(0));
     match seen.kind {

@@ -8,8 +8,8 @@ use crate::{
     engine::Engine,
     model::{Learned, Resource, ResourceUsage, Source, SourceError, Timestamp, ToolName},
     protocol::{
-        CrossingStatus, ExitReport, OwnerStatus, PeakStatus, StatusParams, ToolEvents, ToolStatus, ToolSums,
-        ZombieStatus,
+        CrossingStatus, ExitReport, OperationsStatus, OwnerStatus, PeakStatus, StatusParams, ToolEvents, ToolStatus,
+        ToolSums, ZombieStatus,
     },
     track::{ResourceTracker, TrackedTool},
 };
@@ -124,6 +124,11 @@ fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker,
         cpu_time_ns: used.cpu_ns,
         cpu_share: used.cpu_share,
         operation_cpu_ms: tool.value(Resource::Cpu),
+        operations: identity.operation.is_told().then(|| OperationsStatus {
+            under_way: tool.told.under_way(now.monotonic_ns).collect(),
+            ended: tool.told.ended().cloned().collect(),
+            ended_total: tool.told.ended_total(),
+        }),
         shared_bytes: tool.charged_bytes.is_none().then(|| tool.shared_bytes()),
         virtual_bytes: used.virtual_bytes,
         peak: PeakStatus {

@@ -45,6 +45,18 @@ impl Agent {
                     .ask(params, caller, &mut self.engine, answer, &self.clock);
                 return;
             }
+            Method::BeginOperation(params) => self
+                .operations
+                .begin(&mut self.engine, &params, caller, &self.clock)
+                .and_then(to_line),
+            Method::EndOperation(params) => self
+                .operations
+                .end(&mut self.engine, &params, caller, &self.clock)
+                .and_then(to_line),
+            Method::Watch(params) => {
+                self.operations.watch(&self.engine, params, caller, answer, &self.clock);
+                return;
+            }
             Method::CleanUp(params) => match self.tools.clean_up(&mut self.engine, &params, caller, &self.clock) {
                 Ok(endings) => {
                     tokio::spawn(async move {

@@ -182,9 +182,12 @@ impl Held {
         memory_ceiling: u64,
         now: Timestamp,
     ) -> Verdict {
-        // The programs see that an operation is over when the next one begins: one that rests is not held for it.
+        // Of an operation that nobody tells of the programs see that it is over when the next one begins: one that rests is
+        // not held for it.
         let (operation_ms, rests) = (tool.value(Resource::Cpu), self.rests(tool, now.monotonic_ns));
-        let operation_ms = if self.now.slows() {
+        let operation_ms = if tool.identity.operation.is_told() {
+            operation_ms
+        } else if self.now.slows() {
             self.slowed.operation_ms(operation_ms, rests, leaf, now.monotonic_ns)
         } else {
             self.slowed = Slowed::default();

@@ -18,4 +18,5 @@ pub mod kernel;
 pub mod model;
 pub mod pattern;
 pub mod protocol;
+pub mod tool;
 pub mod track;

@@ -80,6 +80,11 @@ pub(crate) fn run(workspace: &Workspace, kernels: Option<&str>, wanted: &Wanted)
     let mut rows: Vec<Row> = Vec::new();
     let mut machines = Vec::new();
     for kernel in &kernels {
+        let left_out = if kernel.is_between() && !wanted.full && wanted.arguments.is_empty() {
+            image::ON_THE_ENDS
+        } else {
+            &[]
+        };
         match image_of(workspace, kernel) {
             Ok(image) => machines.push((
                 kernel.name,
@@ -87,6 +92,7 @@ pub(crate) fn run(workspace: &Workspace, kernels: Option<&str>, wanted: &Wanted)
                     kernel: image,
                     files: files.clone(),
                     log: logs.join(format!("{}.log", kernel.name)),
+                    left_out,
                 },
             )),
             // The others are still worth their run.
@@ -101,6 +107,10 @@ pub(crate) fn run(workspace: &Workspace, kernels: Option<&str>, wanted: &Wanted)
         }
     }
     let names: Vec<&str> = machines.iter().map(|(name, _)| *name).collect();
+    if machines.iter().any(|(_, machine)| !machine.left_out.is_empty()) {
+        let left_out = image::ON_THE_ENDS.join(", ");
+        println!("{left_out} run on the oldest and the newest kernel alone: --full runs them on each");
+    }
     println!("booting Linux {}: each tells once it has ended", names.join(", "));
     let started = Instant::now();
     boot_all(machines, limits(wanted), |kernel, machine, boot| {
@@ -129,6 +139,7 @@ pub(crate) fn bench(workspace: &Workspace, name: &str, kernel: &str) -> Result<b
         kernel: image_of(workspace, kernel)?,
         files: image::build(workspace, &wanted)?,
         log,
+        left_out: &[],
     };
     println!("booting Linux {}", kernel.name);
     let boot = machine.run(limits(&wanted))?;

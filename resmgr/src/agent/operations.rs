@@ -32,6 +32,8 @@ struct UnderWay {
     slot: ToolSlot,
     instance: u64,
     connection: u64,
+    /// Nobody waits for it any more.
+    once_idle: bool,
 }
 
 /// Who waits for a tool to stand otherwise.
@@ -92,12 +94,13 @@ impl Operations {
                 slot,
                 instance,
                 connection,
+                once_idle: false,
             },
         );
         Ok(OperationBegun { operation })
     }
 
-    /// Ends an operation that the same connection has begun.
+    /// Ends an operation that the same connection has begun, now or once its tool is idle: what it has used.
     pub(super) fn end<S: Source>(
         &mut self,
         engine: &mut Engine<S>,
@@ -106,9 +109,18 @@ impl Operations {
         clock: &impl Clock,
     ) -> Result<OperationUse, Refusal> {
         let operation = params.operation;
-        let is_own = |one: &UnderWay| one.connection == caller.connection;
-        let ended = match self.under_way.get(&operation).copied().filter(is_own) {
-            Some(one) => self.finish(engine, operation, one, clock)?,
+        let is_own = |one: &&mut UnderWay| one.connection == caller.connection;
+        let ended = match self.under_way.get_mut(&operation).filter(is_own) {
+            Some(one) if params.once_idle => {
+                one.once_idle = true;
+                let tool = engine.tracker().tool(one.slot);
+                let under_way = tool.map(|tool| tool.told.under_way(clock.now().monotonic_ns));
+                under_way.into_iter().flatten().find(|used| used.operation == operation)
+            }
+            Some(one) => {
+                let one = *one;
+                self.finish(engine, operation, one, clock)?
+            }
             None => None,
         };
         ended.ok_or_else(|| {
@@ -124,8 +136,27 @@ impl Operations {
         connection: u64,
         clock: &impl Clock,
     ) -> Result<(), SourceError> {
-        let of_it = self.under_way.iter().filter(|(_, one)| one.connection == connection);
-        for (operation, one) in of_it.map(|(operation, one)| (*operation, *one)).collect::<Vec<_>>() {
+        self.finish_those(engine, |one| one.connection == connection, clock)
+    }
+
+    /// Ends the operations that nobody waits for, of tools that are idle.
+    pub(super) fn end_idle<S: Source>(
+        &mut self,
+        engine: &mut Engine<S>,
+        is_idle: impl Fn(u64) -> bool,
+        clock: &impl Clock,
+    ) -> Result<(), SourceError> {
+        self.finish_those(engine, |one| one.once_idle && is_idle(one.instance), clock)
+    }
+
+    fn finish_those<S: Source>(
+        &mut self,
+        engine: &mut Engine<S>,
+        have_ended: impl Fn(&UnderWay) -> bool,
+        clock: &impl Clock,
+    ) -> Result<(), SourceError> {
+        let ended = self.under_way.iter().filter(|(_, one)| have_ended(one));
+        for (operation, one) in ended.map(|(operation, one)| (*operation, *one)).collect::<Vec<_>>() {
             self.finish(engine, operation, one, clock)?;
         }
         Ok(())

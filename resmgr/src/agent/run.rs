@@ -220,7 +220,7 @@ impl Agent {
                 }
                 Wake::Client(FromClients::Asked(question)) => {
                     self.drain()?;
-                    self.answer(question);
+                    self.answer(*question);
                 }
                 Wake::Client(FromClients::HungUp(connection)) => {
                     self.drain()?;
@@ -343,6 +343,10 @@ impl Agent {
                 let ended = self.tools.take_ended();
                 self.historian.record(&mut self.engine, ended, &self.clock);
                 self.hold();
+                let is_idle = |instance| self.tools.is_idle(instance);
+                if let Err(error) = self.operations.end_idle(&mut self.engine, is_idle, &self.clock) {
+                    tracing::warn!(%error, "operations go on");
+                }
             }
             Err(error) => {
                 self.look_again = None;

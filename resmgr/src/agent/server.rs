@@ -59,7 +59,7 @@ pub(super) struct Question {
 /// What clients tell the loop.
 pub(super) enum Told {
     /// One asks.
-    Asked(Question),
+    Asked(Box<Question>),
     /// One that has told of operations has hung up: these have ended.
     HungUp(u64),
 }
@@ -214,7 +214,7 @@ async fn ask(method: Method, caller: Caller, told: &mpsc::Sender<Told>) -> Vec<u
     let (answer, answered) = oneshot::channel();
     let question = Question { method, caller, answer };
     let stopping = || Refusal::new(RefusalCode::Internal, "the agent is stopping");
-    let outcome = match told.send(Told::Asked(question)).await {
+    let outcome = match told.send(Told::Asked(Box::new(question))).await {
         Ok(()) => answered.await.unwrap_or_else(|_| Err(stopping())),
         Err(_) => Err(stopping()),
     };

@@ -18,9 +18,10 @@ pub(super) struct Arguments {
     tool: ToolName,
     #[command(flatten)]
     target: Target,
-    /// What its CPU limit counts over: `busy`, from idleness to idleness, or `run`, its life.
+    /// What its CPU limit counts over: `busy`, from idleness to idleness; `run`, its life; `api`, as the program tells by
+    /// the library.
     #[arg(long, value_name = "KIND", default_value_t)]
-    operation: OperationKind,
+    operations: OperationKind,
     #[command(flatten)]
     limits: LimitFlags,
     /// Print JSON.
@@ -54,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
             .attach(AttachParams {
                 tool,
                 target,
-                operation: arguments.operation,
+                operation: arguments.operations,
                 limits: arguments.limits.asked(),
                 best_effort: arguments.limits.best_effort(),
             })

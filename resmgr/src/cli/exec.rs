@@ -1,20 +1,23 @@
 //! `resmgr exec`: registers this process with the agent, then becomes the command: same process id, same standard streams,
-//! and the command's own end. Writes nothing to standard output.
+//! and the command's own end. Writes nothing to standard output. Before an MCP server it stays, and passes on what is said.
 
 use std::{
-    ffi::OsString,
-    io,
+    env,
+    ffi::{OsStr, OsString},
+    io::{self, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
 use clap::Args;
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::limits::LimitFlags;
 use crate::{
-    model::{OperationKind, ToolName},
+    model::{OperationKind, Orphans, ToolName},
     protocol::{Client, ClientError, RefusalCode, RegisterParams, Registered},
+    tool::mcp::{Announced, Proxy},
 };
 
 /// The command was not to be run without an agent, or without limits that hold.
@@ -37,9 +40,13 @@ pub(super) struct Arguments {
     /// container's processes are the tool's too.
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
-    /// What its CPU limit counts over: `busy`, from idleness to idleness, or `run`, its life.
+    /// What its CPU limit counts over: `busy`, from idleness to idleness; `run`, its life; `mcp`, each request to an MCP
+    /// server on standard streams, between which and its client resmgr stands; `api`, as the program tells by the library.
     #[arg(long, value_name = "KIND", default_value_t)]
-    operation: OperationKind,
+    operations: OperationKind,
+    /// Says as what it is tracked in a first line of output: to the proxy that has started it.
+    #[arg(long, hide = true)]
+    announce: bool,
     #[command(flatten)]
     limits: LimitFlags,
     /// The command and its arguments.
@@ -75,9 +82,17 @@ impl Arguments {
     }
 }
 
-/// Registers, and becomes the command; returns only where that is not possible.
+/// Registers, and becomes the command, or has an MCP server do so and stands before it; returns only where that is not
+/// possible, or where the server has ended.
 pub(super) fn run(arguments: &Arguments, socket: &Path) -> ExitCode {
-    match register(arguments, socket) {
+    if arguments.operations == OperationKind::Mcp && !arguments.announce {
+        return stand_before(arguments, socket);
+    }
+    let registered = register(arguments, socket);
+    if arguments.announce {
+        announce(registered.as_ref().ok());
+    }
+    match registered {
         Ok(registered) => {
             for warning in registered.warnings {
                 eprintln!("resmgr: {warning}");
@@ -107,6 +122,48 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> ExitCode {
     })
 }
 
+/// Runs an MCP server behind the proxy: by this very command, which then becomes the server.
+fn stand_before(arguments: &Arguments, socket: &Path) -> ExitCode {
+    let mut words: Vec<OsString> = env::args_os().skip(1).collect();
+    let mut at = words.len().saturating_sub(arguments.command.len());
+    if at
+        .checked_sub(1)
+        .and_then(|last| words.get(last))
+        .is_some_and(|word| word == "--")
+    {
+        at -= 1;
+    }
+    words.insert(at, "--announce".into());
+    let Some(tool) = arguments.name() else {
+        let command = arguments.command.first().cloned().unwrap_or_default();
+        eprintln!("resmgr: {}; the command was not run", Untracked::NoName(command));
+        return ExitCode::from(NOT_MANAGED);
+    };
+    let proxy = Proxy {
+        tool,
+        server: ("/proc/self/exe".into(), words),
+    };
+    proxy.run(socket).unwrap_or_else(|error| {
+        eprintln!(
+            "resmgr: stand before {}: {error}",
+            arguments.command.join(OsStr::new(" ")).display()
+        );
+        ExitCode::from(NOT_MANAGED)
+    })
+}
+
+/// Tells the proxy as what this process is tracked, and ends with it.
+fn announce(registered: Option<&Registered>) {
+    let announced = Announced {
+        registered: registered.cloned(),
+    };
+    // A proxy that has gone needs to be told nothing; what follows ends this process then.
+    let line = serde_json::to_string(&announced).unwrap_or_default();
+    let _ = writeln!(io::stdout(), "{line}");
+    let _ = io::stdout().flush();
+    let _ = set_parent_process_death_signal(Some(Signal::TERM));
+}
+
 /// Why a command runs untracked.
 #[derive(Debug, thiserror::Error)]
 enum Untracked {
@@ -129,12 +186,17 @@ fn register(arguments: &Arguments, socket: &Path) -> Result<Registered, Untracke
         .build()?;
     runtime.block_on(async {
         let mut client = Client::connect(socket).await?;
+        let mut limits = arguments.limits.asked();
+        if arguments.announce {
+            // Whoever talks to it talks through the proxy: without that it is of no use.
+            limits.orphans = limits.orphans.or(Some(Orphans::Reap));
+        }
         Ok(client
             .register(RegisterParams {
                 tool,
                 cidfile,
-                operation: arguments.operation,
-                limits: arguments.limits.asked(),
+                operation: arguments.operations,
+                limits,
                 best_effort: arguments.limits.best_effort(),
             })
             .await?)
@@ -151,7 +213,8 @@ mod tests {
             tool: None,
             require: false,
             cidfile: None,
-            operation: OperationKind::Busy,
+            operations: OperationKind::Busy,
+            announce: false,
             limits: LimitFlags::default(),
             command: vec![command.into()],
         };

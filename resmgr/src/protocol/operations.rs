@@ -30,6 +30,9 @@ pub struct OperationBegun {
 pub struct EndOperationParams {
     /// Its number.
     pub operation: u64,
+    /// Nobody waits for it any more, and it may go on: it ends once the tool is idle, or when this is asked without this.
+    #[serde(default)]
+    pub once_idle: bool,
 }
 
 /// Asks how a tool stands: once that is not as it was seen, or after 20 s.

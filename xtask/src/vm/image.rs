@@ -39,6 +39,10 @@ const ON_THE_HOST: [(&str, &str); 3] = [
     ),
 ];
 
+/// Test binaries that only the oldest and the newest kernel run, unless the long ones are run too: what they are about is
+/// decided above the kernel.
+pub(super) const ON_THE_ENDS: &[&str] = &["alerts", "budgets", "learning", "ramps", "real", "sway"];
+
 /// What the checkout has that tests read.
 const READ: [&str; 2] = ["docs", "resmgr/bpf"];
 

@@ -58,6 +58,14 @@ pub(super) static KERNELS: [Kernel; 4] = [
     },
 ];
 
+impl Kernel {
+    /// Whether it lies between the oldest and the newest.
+    pub(super) fn is_between(&self) -> bool {
+        let ends = [KERNELS.first(), KERNELS.last()];
+        ends.into_iter().flatten().all(|end| end.name != self.name)
+    }
+}
+
 /// The shell and the tools that the tests start.
 pub(super) const BUSYBOX: Package = Package {
     suite: "bookworm",

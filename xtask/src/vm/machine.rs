@@ -49,6 +49,8 @@ pub(super) struct Machine {
     pub(super) files: PathBuf,
     /// Where its serial line goes.
     pub(super) log: PathBuf,
+    /// Test binaries that it does not run.
+    pub(super) left_out: &'static [&'static str],
 }
 
 /// A run of a machine.
@@ -119,7 +121,11 @@ impl Machine {
         command.args(["-drive", "if=none,id=zeros,driver=null-co,size=256M,read-zeroes=on"]);
         command.args(["-device", "nvme,drive=zeros,serial=zeros"]);
         command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.files);
-        command.args(["-append", COMMAND_LINE]);
+        // What the kernel does not know goes to the first process, as a variable.
+        let left_out = self.left_out.join(",");
+        command
+            .arg("-append")
+            .arg(format!("{COMMAND_LINE} left_out={left_out}"));
         command
     }
 }

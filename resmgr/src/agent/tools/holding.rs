@@ -42,6 +42,11 @@ impl Tools {
         wanted(tool, verdict.hold, held.controllers, self.means)
     }
 
+    /// Whether an instance has used next to no CPU time for a while, and does not wait for any.
+    pub(in crate::agent) fn is_idle(&self, instance: u64) -> bool {
+        self.holds.held.get(&instance).is_some_and(held::Held::is_idle)
+    }
+
     /// What holds a tool in place of what its host lacks, in a line of words.
     pub(super) fn stand_ins(&self, tool: &TrackedTool) -> Option<String> {
         let (mode, origin) = (tool.identity.enforcement.mode, tool.identity.origin);

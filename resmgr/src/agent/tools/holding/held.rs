@@ -33,10 +33,18 @@ pub(super) struct Held {
     /// What could not be done at the last try, and why.
     pub(super) failure: Option<String>,
     slowed: Slowed,
-    /// Since when it has used next to no CPU time, in nanoseconds of `CLOCK_MONOTONIC`.
-    quiet_since_ns: Option<u64>,
+    rest: Rest,
     /// It is being ended: what held it is let go, so that it hears of that.
     pub(super) ending: bool,
+}
+
+/// Whether a tool rests.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rest {
+    /// Since when it has used next to no CPU time, in nanoseconds of `CLOCK_MONOTONIC`.
+    since_ns: Option<u64>,
+    /// It has done so for long enough, and not for being slowed.
+    is_idle: bool,
 }
 
 /// How all are held.
@@ -166,12 +174,17 @@ impl Held {
         }
     }
 
-    /// Whether a tool whose operations end by idleness is idle.
+    /// Whether it has used next to no CPU time for a while, and does not wait for any.
+    pub(super) fn is_idle(&self) -> bool {
+        self.rest.is_idle
+    }
+
+    /// Whether a tool uses no CPU time to speak of; of no use where its life is one operation.
     fn rests(&mut self, tool: &TrackedTool, now_ns: u64) -> bool {
-        let ends_idle = tool.identity.operation == OperationKind::Busy;
-        let is_quiet = ends_idle && tool.usage.cpu_share.is_some_and(|cores| cores < IDLE_CORES);
-        self.quiet_since_ns = is_quiet.then(|| self.quiet_since_ns.unwrap_or(now_ns));
-        self.quiet_since_ns.is_some_and(|since_ns| now_ns - since_ns >= IDLE_NS)
+        let may_rest = tool.identity.operation != OperationKind::Run;
+        let is_quiet = may_rest && tool.usage.cpu_share.is_some_and(|cores| cores < IDLE_CORES);
+        self.rest.since_ns = is_quiet.then(|| self.rest.since_ns.unwrap_or(now_ns));
+        self.rest.since_ns.is_some_and(|since_ns| now_ns - since_ns >= IDLE_NS)
     }
 
     /// A step on the ladder, from what the tool uses now.
@@ -182,17 +195,18 @@ impl Held {
         memory_ceiling: u64,
         now: Timestamp,
     ) -> Verdict {
-        // Of an operation that nobody tells of the programs see that it is over when the next one begins: one that rests is
-        // not held for it.
-        let (operation_ms, rests) = (tool.value(Resource::Cpu), self.rests(tool, now.monotonic_ns));
-        let operation_ms = if tool.identity.operation.is_told() {
-            operation_ms
-        } else if self.now.slows() {
-            self.slowed.operation_ms(operation_ms, rests, leaf, now.monotonic_ns)
+        // The programs see that an operation is over when the next one begins: one that rests is not held for it. Where
+        // operations are told of, they end when that is told.
+        let (value_ms, rests) = (tool.value(Resource::Cpu), self.rests(tool, now.monotonic_ns));
+        let counted_ms = if self.now.slows() {
+            self.slowed.operation_ms(value_ms, rests, leaf, now.monotonic_ns)
         } else {
             self.slowed = Slowed::default();
-            if rests { 0 } else { operation_ms }
+            if rests { 0 } else { value_ms }
         };
+        self.rest.is_idle = rests && counted_ms == 0;
+        let is_told = tool.identity.operation.is_told();
+        let operation_ms = if is_told { value_ms } else { counted_ms };
         let used = |resource| match resource {
             Resource::Cpu => operation_ms,
             _ => tool.value(resource),

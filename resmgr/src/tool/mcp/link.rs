@@ -1,0 +1,254 @@
+//! The proxy's side of the agent: operations are told, and how the tool stands is heard. Nothing of it keeps the
+//! conversation waiting.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as blocking},
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::protocol::{
+    BeginOperationParams, Client, ClientError, EndOperationParams, OverLimit, ToolState, WatchParams,
+};
+
+/// What waits to be told at most; operations beyond that are not counted.
+const MOST_WAITING: usize = 4096;
+/// How long after a failure the agent is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What the proxy tells.
+#[derive(Clone, Debug)]
+pub(super) enum Tell {
+    /// The tool is this instance from now on.
+    Instance(u64),
+    /// A request is under way.
+    Begun {
+        /// Which.
+        number: u64,
+        /// What it is called.
+        name: String,
+    },
+    /// A request has its response.
+    Ended(u64),
+    /// A request was given up by the client: the server may go on with it for a while.
+    GivenUp(u64),
+}
+
+/// What the proxy hears.
+#[derive(Clone, Debug)]
+pub(super) enum Heard {
+    /// How the tool stands.
+    State(Arc<ToolState>),
+    /// A request has used all that it may.
+    Over(u64, OverLimit),
+    /// The agent has gone: nothing is known.
+    Unknown,
+}
+
+/// A way to tell; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Link {
+    tell: mpsc::Sender<Tell>,
+}
+
+impl Link {
+    /// Tells, unless too much waits already.
+    pub(super) fn tell(&self, told: Tell) {
+        let _ = self.tell.try_send(told);
+    }
+}
+
+/// Numbers of requests, by the agent's numbers of their operations; cheap to clone.
+#[derive(Clone, Debug, Default)]
+struct Operations(Arc<Mutex<HashMap<u64, u64>>>);
+
+impl Operations {
+    fn map(&self) -> MutexGuard<'_, HashMap<u64, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes a link to the agent at a socket, and what runs it until nobody tells any more.
+pub(super) fn link(socket: &Path) -> (Link, impl Future<Output = ()> + use<>, blocking::Receiver<Heard>) {
+    let (tell, told) = mpsc::channel(MOST_WAITING);
+    let (hear, heard) = blocking::channel();
+    let socket = socket.to_owned();
+    let running = async move {
+        let operations = Operations::default();
+        let (instance, instances) = watch::channel(None);
+        tokio::select! {
+            () = Teller::new(socket.clone(), &operations).run(told, &instance) => {}
+            () = listen(socket, instances, &operations, hear) => {}
+        }
+    };
+    (Link { tell }, running, heard)
+}
+
+/// Tells the agent of operations.
+struct Teller {
+    socket: PathBuf,
+    client: Option<Client>,
+    instance: Option<u64>,
+    /// Requests under way: what they are called, and the agent's number once it has one.
+    under_way: HashMap<u64, (String, Option<u64>)>,
+    operations: Operations,
+}
+
+impl Teller {
+    fn new(socket: PathBuf, operations: &Operations) -> Self {
+        Self {
+            socket,
+            client: None,
+            instance: None,
+            under_way: HashMap::new(),
+            operations: operations.clone(),
+        }
+    }
+
+    async fn run(mut self, mut told: mpsc::Receiver<Tell>, instance: &watch::Sender<Option<u64>>) {
+        while let Some(tell) = told.recv().await {
+            if let Tell::Instance(number) = tell {
+                self.instance = Some(number);
+                let _ = instance.send(self.instance);
+            }
+            if self.take(tell).await.is_err() {
+                // It has gone, and what it knew with it: those under way are told to the next one.
+                self.client = None;
+                for (_, operation) in self.under_way.values_mut() {
+                    *operation = None;
+                }
+                self.operations.map().clear();
+            }
+        }
+    }
+
+    async fn take(&mut self, tell: Tell) -> Result<(), ClientError> {
+        match tell {
+            Tell::Instance(_) => {}
+            Tell::Begun { number, name } => {
+                self.under_way.insert(number, (name, None));
+            }
+            Tell::Ended(number) => self.end(number, false).await?,
+            Tell::GivenUp(number) => self.end(number, true).await?,
+        }
+        self.begin_all().await
+    }
+
+    async fn end(&mut self, number: u64, once_idle: bool) -> Result<(), ClientError> {
+        let operation = if once_idle {
+            self.under_way.get(&number).and_then(|(_, operation)| *operation)
+        } else {
+            self.under_way.remove(&number).and_then(|(_, operation)| operation)
+        };
+        let (Some(operation), Some(client)) = (operation, &mut self.client) else {
+            return Ok(());
+        };
+        if !once_idle {
+            self.operations.map().remove(&operation);
+        }
+        match client.end_operation(EndOperationParams { operation, once_idle }).await {
+            // One that was given up may have ended since.
+            Ok(_) | Err(ClientError::Refused(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins what is under way and the agent does not know.
+    async fn begin_all(&mut self) -> Result<(), ClientError> {
+        let Some(instance) = self.instance else { return Ok(()) };
+        if self.under_way.values().all(|(_, operation)| operation.is_some()) {
+            return Ok(());
+        }
+        let client = match &mut self.client {
+            Some(client) => client,
+            none => none.insert(Client::connect(&self.socket).await?),
+        };
+        for (number, (name, operation)) in &mut self.under_way {
+            if operation.is_some() {
+                continue;
+            }
+            let params = BeginOperationParams {
+                instance,
+                name: name.clone(),
+                under_way: true,
+            };
+            match client.begin_operation(params).await {
+                Ok(begun) => {
+                    *operation = Some(begun.operation);
+                    self.operations.map().insert(begun.operation, *number);
+                }
+                // The tool has ended, or has too many.
+                Err(ClientError::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hears how the tool stands, whichever instance it is, for as long as somebody listens.
+async fn listen(
+    socket: PathBuf,
+    mut instances: watch::Receiver<Option<u64>>,
+    operations: &Operations,
+    hear: blocking::Sender<Heard>,
+) {
+    loop {
+        let instance = *instances.borrow_and_update();
+        let Some(instance) = instance else {
+            if instances.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            continue;
+        };
+        tokio::select! {
+            changed = instances.changed() => if changed.is_err() { return std::future::pending().await },
+            heard = follow(&socket, instance, operations, &hear) => {
+                if heard.is_none() || hear.send(Heard::Unknown).is_err() {
+                    return std::future::pending().await;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Follows an instance until the agent fails; `None` where nobody listens.
+async fn follow(
+    socket: &Path,
+    instance: u64,
+    operations: &Operations,
+    hear: &blocking::Sender<Heard>,
+) -> Option<ClientError> {
+    let mut client = match Client::connect(socket).await {
+        Ok(client) => client,
+        Err(error) => return Some(error),
+    };
+    let mut seen: Option<ToolState> = None;
+    loop {
+        let params = WatchParams {
+            instance,
+            seen: seen.take(),
+        };
+        let state = match client.watch(params).await {
+            Ok(state) => state,
+            Err(error) => return Some(error),
+        };
+        hear.send(Heard::State(Arc::new(state.clone()))).ok()?;
+        for over in &state.over {
+            let number = operations.map().get(&over.used.operation).copied();
+            if let Some(number) = number {
+                hear.send(Heard::Over(number, over.limit.clone())).ok()?;
+            }
+        }
+        let has_ended = state.ended.is_some();
+        seen = Some(state);
+        if has_ended {
+            // There is nothing more to hear of this one.
+            std::future::pending::<()>().await;
+        }
+    }
+}

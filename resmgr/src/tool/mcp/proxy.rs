@@ -1,0 +1,450 @@
+//! `resmgr exec --operations mcp`: stands between a client and an MCP server on standard streams. What goes through is not
+//! changed; requests under way are operations of the tool; one that may not go on is answered in the server's place.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Read, Write as _, stdin, stdout},
+    os::{fd::AsFd as _, unix::process::ExitStatusExt as _},
+    path::Path,
+    process::{ChildStdin, ExitCode, ExitStatus},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc as blocking},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::{
+    answers,
+    calls::{Call, Calls, is_refused},
+    gate::{Gate, Judge},
+    link::{Heard, Link, Tell, link},
+    scan::{Id, Message, Scanner},
+    server::{Server, Streams, end_as},
+    signals::Aim,
+    streams::{Inlet, Outlet, Passed},
+};
+use crate::{
+    model::{EndCause, ToolName},
+    protocol::{OverLimit, ToolState},
+};
+
+/// How much is read at a time, in bytes.
+pub(super) const CHUNK: usize = 64 * 1024;
+/// How often a server that was ended for its limits is started again within [`RESTARTS_WITHIN`].
+const MOST_RESTARTS: usize = 3;
+/// The time in which those are counted.
+const RESTARTS_WITHIN: Duration = Duration::from_secs(600);
+/// How long a server that was started again may take to answer what it is asked first.
+const REPLAYED_WITHIN: Duration = Duration::from_secs(30);
+/// How long to wait for the agent to say why a server ended.
+const CAUSE_WITHIN: Duration = Duration::from_secs(3);
+/// How long what is left in a server's output may take to be read, where its descendants keep it open.
+const LEFT_WITHIN: Duration = Duration::from_secs(1);
+/// How long a server may take to end once its client has gone, before it is asked to, and then before it is made to.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What there is to run.
+pub struct Proxy {
+    /// The tool's name.
+    pub tool: ToolName,
+    /// What starts the server and announces it, and its arguments.
+    pub server: (OsString, Vec<OsString>),
+}
+
+/// What the threads know together. One lock, and nothing is written or waited for while it is held.
+#[derive(Default)]
+struct Known {
+    calls: Calls,
+    /// The client's first request, as it wrote it.
+    initialize: Option<Vec<u8>>,
+    /// Whether the client has said that it is ready.
+    is_initialized: bool,
+    /// What a server that was started again is yet to answer.
+    replayed: Option<Id>,
+    refusing: Option<OverLimit>,
+    state: Option<Arc<ToolState>>,
+    /// Whether the server may still write.
+    is_answering: bool,
+    /// The client writes no more, or reads no more.
+    is_over: bool,
+}
+
+struct Shared {
+    tool: ToolName,
+    known: Mutex<Known>,
+    changed: Condvar,
+    outlet: Outlet,
+    inlet: Inlet,
+    link: Link,
+}
+
+impl Shared {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        let changed = change(&mut self.known());
+        self.changed.notify_all();
+        changed
+    }
+
+    /// Waits until something holds, or for so long; whether it does.
+    fn wait_until(&self, within: Duration, holds: impl Fn(&Known) -> bool) -> bool {
+        let waited = self
+            .changed
+            .wait_timeout_while(self.known(), within, |known| !holds(known));
+        let (known, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        holds(&known)
+    }
+
+    /// The client writes no more: nor does the server read anything more.
+    fn end_input(&self) {
+        self.change(|known| known.is_over = true);
+        self.inlet.close();
+    }
+
+    /// Tells the client of requests that the server will not answer.
+    fn end_all(&self, why: &str) {
+        let (untold, ended) = self.change(|known| known.calls.end_all());
+        for call in untold {
+            // A client that has gone needs to be told nothing.
+            let _ = self.outlet.add(&answers::without_server(&self.tool, &call, why));
+        }
+        for number in ended {
+            self.link.tell(Tell::Ended(number));
+        }
+    }
+}
+
+/// From the client to the server.
+struct FromClient<'s> {
+    shared: &'s Shared,
+    /// Why the line that is being read is not passed on.
+    over: Option<OverLimit>,
+}
+
+impl Judge for FromClient<'_> {
+    fn may_stop(&mut self) -> bool {
+        self.over = None;
+        let known = self.shared.known();
+        known.refusing.is_some() || known.initialize.is_none()
+    }
+
+    fn stops(&mut self, messages: &[Message], line: &[u8]) -> bool {
+        let is_first = |message: &Message| message.method.as_deref() == Some("initialize");
+        let mut known = self.shared.known();
+        if known.initialize.is_none() && !line.is_empty() && messages.iter().any(is_first) {
+            known.initialize = Some(line.to_vec());
+        }
+        self.over = known.refusing.clone().filter(|_| messages.iter().any(is_refused));
+        self.over.is_some()
+    }
+
+    fn stopped(&mut self, messages: Vec<Message>, line: &[u8]) {
+        let requests = messages.into_iter().filter(|message| message.method.is_some());
+        let ids: Vec<Id> = requests.filter_map(|message| message.id).collect();
+        let tool = &self.shared.tool;
+        let line = match &self.over {
+            Some(over) => {
+                let is_batch = line.trim_ascii_start().first() == Some(&b'[');
+                answers::refusal(tool, &ids, is_batch, over)
+            }
+            // The server ended while it was written.
+            None => ids.iter().flat_map(|id| answers::lost(tool, id)).collect(),
+        };
+        // A client that has gone needs to be told nothing.
+        let _ = self.shared.outlet.add(&line);
+    }
+
+    fn passes(&mut self, messages: Vec<Message>) {
+        for message in messages {
+            let told = self.shared.change(|known| {
+                known.is_initialized |= message.method.as_deref() == Some("notifications/initialized");
+                if let Some(cancelled) = message.cancels.as_ref().and_then(|id| known.calls.find(id)) {
+                    return Some(Tell::GivenUp(cancelled.number));
+                }
+                let Call { number, name, .. } = known.calls.begin(&message)?;
+                Some(Tell::Begun { number, name })
+            });
+            if let Some(told) = told {
+                self.shared.link.tell(told);
+            }
+        }
+    }
+}
+
+impl FromClient<'_> {
+    /// Passes on what the client writes, until it writes no more.
+    fn run(mut self) {
+        let (mut gate, mut out, mut chunk) = (Gate::default(), Vec::new(), vec![0; CHUNK]);
+        let mut client = stdin().lock();
+        while let Some(read) = read(&mut client, &mut chunk) {
+            gate.take(chunk.get(..read).unwrap_or_default(), &mut self, &mut out);
+            match self.shared.inlet.pass(&out) {
+                Passed::Written => {}
+                Passed::Lost => {
+                    self.over = None;
+                    gate.stop_line();
+                    self.shared.end_all("it ended while it was asked");
+                }
+                Passed::Over => break,
+            }
+            out.clear();
+        }
+        self.shared.end_input();
+    }
+}
+
+/// From the server to the client.
+struct FromServer<'s>(&'s Shared);
+
+impl Judge for FromServer<'_> {
+    fn may_stop(&mut self) -> bool {
+        let known = self.0.known();
+        known.calls.has_known() || known.replayed.is_some()
+    }
+
+    fn stops(&mut self, messages: &[Message], _line: &[u8]) -> bool {
+        let [message] = messages else { return false };
+        let Some(id) = message.id.as_ref().filter(|_| message.is_response) else {
+            return false;
+        };
+        let known = self.0.known();
+        known.calls.is_known(id) || known.replayed.as_ref() == Some(id)
+    }
+
+    fn stopped(&mut self, messages: Vec<Message>, _line: &[u8]) {
+        self.answered(messages);
+    }
+
+    fn passes(&mut self, messages: Vec<Message>) {
+        self.answered(messages);
+    }
+}
+
+impl FromServer<'_> {
+    fn answered(&self, messages: Vec<Message>) {
+        for id in messages
+            .into_iter()
+            .filter(|message| message.is_response)
+            .filter_map(|message| message.id)
+        {
+            let ended = self.0.change(|known| {
+                if known.replayed.as_ref() == Some(&id) {
+                    known.replayed = None;
+                    return None;
+                }
+                known.calls.end(&id)
+            });
+            if let Some(ended) = ended {
+                self.0.link.tell(Tell::Ended(ended.number));
+            }
+        }
+    }
+
+    /// Passes on what the server writes, until it writes no more; fails where the client reads no more.
+    fn run(mut self, mut server: impl Read) -> io::Result<()> {
+        let (mut gate, mut out, mut chunk) = (Gate::default(), Vec::new(), vec![0; CHUNK]);
+        while let Some(read) = read(&mut server, &mut chunk) {
+            gate.take(chunk.get(..read).unwrap_or_default(), &mut self, &mut out);
+            self.0.outlet.pass(&out)?;
+            out.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Reads what there is; `None` at the end, and where nothing can be read.
+fn read(from: &mut impl Read, into: &mut [u8]) -> Option<usize> {
+    loop {
+        match from.read(into) {
+            Ok(0) => return None,
+            Ok(read) => return Some(read),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Does what follows from what the agent says.
+fn hear(shared: &Arc<Shared>, heard: &blocking::Receiver<Heard>) {
+    for heard in heard {
+        match heard {
+            Heard::State(state) => shared.change(|known| {
+                known.refusing.clone_from(&state.refusing);
+                known.state = Some(state);
+            }),
+            Heard::Unknown => shared.change(|known| known.refusing = None),
+            Heard::Over(number, over) => {
+                let Some(call) = shared.change(|known| known.calls.answer(number)) else {
+                    continue;
+                };
+                let _ = shared.outlet.add(&answers::ended(&shared.tool, &call, &over));
+                shared.link.tell(Tell::GivenUp(number));
+                let shared = Arc::clone(shared);
+                // One that reads nothing may keep this waiting.
+                thread::spawn(move || shared.inlet.add(&answers::cancellation(&call)));
+            }
+        }
+    }
+}
+
+/// Ends the server where its client has gone and it does not end of itself: what was asked is answered first, where there is
+/// somebody to read it.
+fn end_with_client(shared: &Shared, server: &Aim) {
+    let reads = shared.wait_until(Duration::MAX, |known| {
+        known.is_over && (known.calls.under_way().is_empty() || !known.is_answering)
+    });
+    if reads {
+        for signal in [Signal::TERM, Signal::KILL] {
+            thread::sleep(GRACE);
+            server.send(signal);
+        }
+    }
+}
+
+/// Brings a server that was started again to where the one before it was.
+fn replay(shared: &Shared, stdin: &mut ChildStdin) -> io::Result<bool> {
+    let (initialize, is_initialized) = {
+        let known = shared.known();
+        (known.initialize.clone().unwrap_or_default(), known.is_initialized)
+    };
+    let (_, messages) = Scanner::default().read(&initialize);
+    let first = messages.into_iter().flatten().find_map(|message| message.id);
+    shared.change(|known| known.replayed = first);
+    stdin.write_all(&initialize)?;
+    shared.wait_until(REPLAYED_WITHIN, |known| known.replayed.is_none() || !known.is_answering);
+    let is_answered = shared.change(|known| known.replayed.take().is_none() && known.is_answering);
+    if is_answered && is_initialized {
+        stdin.write_all(&answers::initialized())?;
+    }
+    Ok(is_answered)
+}
+
+/// Why a server has ended, as the agent says.
+fn cause(shared: &Shared, status: ExitStatus) -> Option<EndCause> {
+    let of = |known: &Known| known.state.as_ref()?.ended?.cause;
+    // That the kernel killed for want of memory is known a little later than that it was killed.
+    let may_change = status.signal() == Some(Signal::KILL.as_raw());
+    let is_known = |known: &Known| match of(known) {
+        Some(EndCause::Signal) => !may_change,
+        cause => cause.is_some(),
+    };
+    shared.wait_until(CAUSE_WITHIN, is_known);
+    of(&shared.known())
+}
+
+/// Whether it was ended for its limits.
+const fn for_limits(cause: Option<EndCause>) -> bool {
+    matches!(cause, Some(EndCause::Resmgr | EndCause::OutOfMemory))
+}
+
+/// How a server ended, for people.
+fn reason(cause: Option<EndCause>, status: ExitStatus) -> String {
+    match cause {
+        Some(EndCause::Resmgr) => "resmgr ended it at its limits".to_owned(),
+        Some(EndCause::OutOfMemory) => "the kernel killed it at its limit of memory".to_owned(),
+        _ => status.to_string(),
+    }
+}
+
+/// A server's turn, and how it ended.
+struct Turn {
+    status: ExitStatus,
+    cause: Option<EndCause>,
+    /// Whether it came to where its client is.
+    is_ready: bool,
+}
+
+impl Proxy {
+    /// Runs a server behind the proxy; ends as the server ends.
+    pub fn run(self, socket: &Path) -> io::Result<ExitCode> {
+        let (link, linked, heard) = link(socket);
+        let shared = Arc::new(Shared {
+            tool: self.tool,
+            known: Mutex::default(),
+            changed: Condvar::new(),
+            outlet: Outlet::new(File::from(stdout().as_fd().try_clone_to_owned()?)),
+            inlet: Inlet::default(),
+            link,
+        });
+        let aim = Aim::start(linked)?;
+        let hearing = Arc::clone(&shared);
+        thread::spawn(move || hear(&hearing, &heard));
+        let ending = (Arc::clone(&shared), aim.clone());
+        thread::spawn(move || end_with_client(&ending.0, &ending.1));
+
+        let mut restarts: Vec<Instant> = Vec::new();
+        loop {
+            let turn = take_turn(&shared, &self.server, &aim, !restarts.is_empty())?;
+            let why = reason(turn.cause, turn.status);
+            shared.end_all(&why);
+            restarts.retain(|at| at.elapsed() < RESTARTS_WITHIN);
+            let is_wanted = turn.is_ready && for_limits(turn.cause) && shared.known().initialize.is_some();
+            if !is_wanted || restarts.len() >= MOST_RESTARTS {
+                return Ok(end_as(turn.status));
+            }
+            restarts.push(Instant::now());
+            let (tool, count) = (&shared.tool, restarts.len());
+            eprintln!(
+                "resmgr: {tool} ended: {why}; it is started again, {count} of {MOST_RESTARTS} times in ten minutes"
+            );
+        }
+    }
+}
+
+/// Starts a server, and waits until it has ended and all that it wrote is passed on.
+fn take_turn(
+    shared: &Arc<Shared>,
+    (program, arguments): &(OsString, Vec<OsString>),
+    aim: &Aim,
+    is_again: bool,
+) -> io::Result<Turn> {
+    let (mut server, Streams { mut stdin, stdout }) = Server::start(program, arguments)?;
+    aim.at(server.signals()?);
+    shared.change(|known| {
+        known.state = None;
+        known.is_answering = true;
+    });
+    if let Some(registered) = &server.registered {
+        shared.link.tell(Tell::Instance(registered.instance));
+    }
+    let answering = Arc::clone(shared);
+    let answers = thread::spawn(move || {
+        let passed = FromServer(&answering).run(stdout);
+        answering.change(|known| known.is_answering = false);
+        if passed.is_err() {
+            // Nobody reads any more.
+            answering.end_input();
+        }
+    });
+    let is_ready = if is_again {
+        replay(shared, &mut stdin).unwrap_or(false)
+    } else {
+        let asking = Arc::clone(shared);
+        thread::spawn(move || {
+            FromClient {
+                shared: &asking,
+                over: None,
+            }
+            .run();
+        });
+        true
+    };
+    shared.inlet.open(stdin);
+    let status = server.wait()?;
+    shared.inlet.await_next();
+    // Descendants may keep its output open.
+    shared.wait_until(LEFT_WITHIN, |known| !known.is_answering);
+    drop(answers);
+    let goes_on = shared.outlet.end_line().is_ok() && !shared.known().is_over && !aim.is_stopped();
+    let is_asked = goes_on && server.registered.is_some() && status.signal().is_some();
+    Ok(Turn {
+        status,
+        cause: if is_asked { cause(shared, status) } else { None },
+        is_ready,
+    })
+}

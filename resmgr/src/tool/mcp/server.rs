@@ -1,0 +1,96 @@
+//! The server's process: started as a tool by `resmgr exec` itself, signalled, waited for.
+
+use std::{
+    ffi::OsString,
+    io::{self, BufRead as _, BufReader},
+    os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::Registered;
+
+/// What `resmgr exec` tells the proxy before it becomes the server: the first line of its output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// As what it is tracked; `None` where it is not.
+    pub registered: Option<Registered>,
+}
+
+/// A server.
+pub(super) struct Server {
+    child: Child,
+    process: OwnedFd,
+    /// As what it is tracked.
+    pub(super) registered: Option<Registered>,
+}
+
+/// Its streams.
+pub(super) struct Streams {
+    /// What it reads.
+    pub(super) stdin: ChildStdin,
+    /// What it writes.
+    pub(super) stdout: BufReader<ChildStdout>,
+}
+
+/// A process, to be signalled by others than who waits for it.
+pub(super) struct Signals(OwnedFd);
+
+impl Signals {
+    /// Sends a signal; one that has ended gets none.
+    pub(super) fn send(&self, signal: Signal) {
+        let _ = pidfd_send_signal(&self.0, signal);
+    }
+}
+
+impl Server {
+    /// Starts one by a command that announces itself.
+    pub(super) fn start(program: &OsString, arguments: &[OsString]) -> io::Result<(Self, Streams)> {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let process = Pid::from_child(&child);
+        let process = pidfd_open(process, PidfdFlags::empty())?;
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::Error::other("the server was started without streams"));
+        };
+        let mut stdout = BufReader::with_capacity(super::proxy::CHUNK, stdout);
+        let mut line = Vec::new();
+        stdout.read_until(b'\n', &mut line)?;
+        // One that ended before has said why itself.
+        let announced = serde_json::from_slice(&line).unwrap_or(Announced { registered: None });
+        let server = Self {
+            child,
+            process,
+            registered: announced.registered,
+        };
+        Ok((server, Streams { stdin, stdout }))
+    }
+
+    /// Its process, to be signalled.
+    pub(super) fn signals(&self) -> io::Result<Signals> {
+        Ok(Signals(self.process.try_clone()?))
+    }
+
+    /// Waits until it has ended.
+    pub(super) fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait()
+    }
+}
+
+/// Ends this process as another one ended.
+pub(super) fn end_as(status: ExitStatus) -> std::process::ExitCode {
+    if let Some(signal) = status.signal().and_then(Signal::from_named_raw) {
+        // No core of this process: it did nothing wrong.
+        let none = rustix::process::Rlimit {
+            current: Some(0),
+            maximum: None,
+        };
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+        let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+    }
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    std::process::ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}

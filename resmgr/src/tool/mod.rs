@@ -1,0 +1,3 @@
+//! Tools as programs run them.
+
+pub mod mcp;

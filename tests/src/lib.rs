@@ -8,6 +8,7 @@
 mod account;
 mod agent;
 mod churn;
+mod conversation;
 mod kind;
 mod patience;
 mod process;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 pub use account::{Account, account_together, accounts};
 pub use agent::{Agent, Output, cgroup2, run, unprivileged};
 pub use churn::{Attempts, Churn, Quiet};
+pub use conversation::Conversation;
 pub use kind::Kind;
 pub use patience::{patience, until, wait_until};
 pub use process::Process;

@@ -8,6 +8,7 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
+    time::Duration,
 };
 
 use clap::Args;
@@ -15,7 +16,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::limits::LimitFlags;
 use crate::{
-    model::{OperationKind, Orphans, ToolName},
+    model::{Enforcement, OperationKind, Orphans, ToolName},
     protocol::{Client, ClientError, RefusalCode, RegisterParams, Registered},
     tool::mcp::{Announced, Proxy},
 };
@@ -142,6 +143,13 @@ fn stand_before(arguments: &Arguments, socket: &Path) -> ExitCode {
     let proxy = Proxy {
         tool,
         server: ("/proc/self/exe".into(), words),
+        grace: Duration::from_millis(
+            arguments
+                .limits
+                .asked()
+                .grace_ms
+                .unwrap_or(Enforcement::default().grace_ms),
+        ),
     };
     proxy.run(socket).unwrap_or_else(|error| {
         eprintln!(

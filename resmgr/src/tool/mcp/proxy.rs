@@ -42,8 +42,6 @@ const REPLAYED_WITHIN: Duration = Duration::from_secs(30);
 const CAUSE_WITHIN: Duration = Duration::from_secs(3);
 /// How long what is left in a server's output may take to be read, where its descendants keep it open.
 const LEFT_WITHIN: Duration = Duration::from_secs(1);
-/// How long a server may take to end once its client has gone, before it is asked to, and then before it is made to.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// What there is to run.
 pub struct Proxy {
@@ -51,6 +49,8 @@ pub struct Proxy {
     pub tool: ToolName,
     /// What starts the server and announces it, and its arguments.
     pub server: (OsString, Vec<OsString>),
+    /// How long the server may take to end once its client has gone, before it is asked to, and then before it is made to.
+    pub grace: Duration,
 }
 
 /// What the threads know together. One lock, and nothing is written or waited for while it is held.
@@ -294,13 +294,13 @@ fn hear(shared: &Arc<Shared>, heard: &blocking::Receiver<Heard>) {
 
 /// Ends the server where its client has gone and it does not end of itself: what was asked is answered first, where there is
 /// somebody to read it.
-fn end_with_client(shared: &Shared, server: &Aim) {
+fn end_with_client(shared: &Shared, server: &Aim, grace: Duration) {
     let reads = shared.wait_until(Duration::MAX, |known| {
         known.is_over && (known.calls.under_way().is_empty() || !known.is_answering)
     });
     if reads {
         for signal in [Signal::TERM, Signal::KILL] {
-            thread::sleep(GRACE);
+            thread::sleep(grace);
             server.send(signal);
         }
     }
@@ -375,7 +375,7 @@ impl Proxy {
         let hearing = Arc::clone(&shared);
         thread::spawn(move || hear(&hearing, &heard));
         let ending = (Arc::clone(&shared), aim.clone());
-        thread::spawn(move || end_with_client(&ending.0, &ending.1));
+        thread::spawn(move || end_with_client(&ending.0, &ending.1, self.grace));
 
         let mut restarts: Vec<Instant> = Vec::new();
         loop {

@@ -1,0 +1,401 @@
+//! `resmgr exec --operations mcp`: what goes through it, what it counts, what it answers itself.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    process::{Command, Stdio},
+    thread,
+};
+
+use resmgr_tests::{Agent, Conversation, binary, keyed, number, until, wait_until};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::{Value, json};
+
+const LIMITS_EXCEEDED: i64 = -32010;
+const SERVER_ENDED: i64 = -32011;
+
+/// A server behind the proxy, with more arguments for `exec`.
+fn proxied(agent: &Agent, limits: &[&str], server: &[&str]) -> Command {
+    let mut command = agent.client(&["exec", "--require", "--operations", "mcp", "--tool", "server"]);
+    command.args(limits).arg("--").args(server);
+    command
+}
+
+fn program() -> String {
+    binary("mcp_server").display().to_string()
+}
+
+fn served(agent: &Agent, limits: &[&str]) -> Conversation {
+    let mut server = Conversation::start(&mut proxied(agent, limits, &[&program()]));
+    server.initialize();
+    server
+}
+
+/// The instance that runs.
+fn running(agent: &Agent) -> Value {
+    let status = agent.status(&["server", "--fresh"]);
+    let tools = status["tools"].as_array().unwrap().clone();
+    tools
+        .into_iter()
+        .find(|tool| tool["ended_s"].is_null())
+        .unwrap_or_default()
+}
+
+fn operations(agent: &Agent) -> Value {
+    running(agent)["operations"].clone()
+}
+
+fn is_alive(pid: i32) -> bool {
+    test_kill_process(Pid::from_raw(pid).unwrap()).is_ok()
+}
+
+#[test]
+fn bytes_go_through_unchanged_whatever_they_are() {
+    let agent = Agent::start(&[]);
+    let mut through = proxied(&agent, &[], &["cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut sent = Vec::new();
+    for line in [
+        &br#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#[..],
+        b"garbage",
+        b"",
+        b"\xff\xfe\x00 no text {\"id\":",
+        br#"[{"id":1,"method":"ping"},{"id":1,"method":"ping"},{"method":"note"}]"#,
+        br#"{"id":"\ud800","method":"tools/call","params":{"name":7}}"#,
+        b"}}}]]]",
+        br#"{"id":99,"result":{}}"#,
+    ] {
+        sent.extend_from_slice(line);
+        sent.push(b'\n');
+    }
+    // Longer than any buffer, and a last line that is none.
+    sent.extend(
+        b"{\"id\":5,\"result\":\""
+            .iter()
+            .copied()
+            .chain(std::iter::repeat_n(b'x', 3 << 20)),
+    );
+    sent.extend_from_slice(b"\"}\nhalf a line");
+    let mut to = through.stdin.take().unwrap();
+    let mut from = through.stdout.take().unwrap();
+    let writing = sent.clone();
+    let writer = thread::spawn(move || {
+        for piece in writing.chunks(1777) {
+            to.write_all(piece).unwrap();
+        }
+    });
+    let mut received = Vec::new();
+    from.read_to_end(&mut received).unwrap();
+    writer.join().unwrap();
+    assert!(received == sent, "{} of {} bytes", received.len(), sent.len());
+    assert_eq!(through.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_line_of_any_length_streams_through_in_bounded_memory() {
+    let mib: u64 = if std::env::var_os("RESMGR_TEST_FULL").is_some() {
+        1024
+    } else {
+        128
+    };
+    let agent = Agent::start(&[]);
+    let script = format!(
+        "printf '{{\"id\":1,\"result\":\"'; head -c {mib}M /dev/zero | tr '\\0' x; printf '\"}}\\n'; exec sleep 600"
+    );
+    let mut through = proxied(&agent, &[], &["sh", "-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut from = through.stdout.take().unwrap();
+    let (mut chunk, mut length, mut is_over) = (vec![0; 1 << 16], 0, false);
+    while !is_over {
+        let read = from.read(&mut chunk).unwrap();
+        assert!(read > 0, "it ended after {length} bytes");
+        length += read as u64;
+        is_over = chunk[read - 1] == b'\n';
+    }
+    assert_eq!(length, (mib << 20) + "{\"id\":1,\"result\":\"\"}\n".len() as u64);
+    let status = fs::read_to_string(format!("/proc/{}/status", through.id())).unwrap();
+    let most_kib = keyed(&status, "VmHWM:");
+    assert!(most_kib < 16 * 1024, "{most_kib} KiB");
+    kill_process(Pid::from_child(&through), Signal::TERM).unwrap();
+    assert_eq!(through.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
+}
+
+#[test]
+fn requests_are_operations_named_by_what_they_call_with_what_each_used() {
+    let agent = Agent::start(&[]);
+    let mut server = served(&agent, &[]);
+    let burnt = server.call("burn", 400);
+    server.answer(burnt);
+    let ended = until("both have ended", || {
+        let operations = operations(&agent);
+        (operations["ended_total"] == 2).then(|| operations["ended"].as_array().unwrap().clone())
+    });
+    assert_eq!(ended[0]["name"], "initialize");
+    assert_eq!(ended[1]["name"], "burn");
+    let used_ms = number(&ended[1]["cpu_time_ns"]) / 1_000_000;
+    assert!((400..450).contains(&used_ms), "{used_ms} ms");
+    assert!(number(&ended[0]["cpu_time_ns"]) < 100_000_000);
+    assert_eq!(ended[1]["overlapped"], false);
+    assert!(number(&ended[1]["duration_ns"]) >= 400_000_000);
+    assert!(number(&ended[1]["peak_memory_bytes"]) > 0 && number(&ended[1]["peak_open_fds"]) >= 3);
+
+    // Two at a time: what both use is split, and marked.
+    let (sleeps, burns) = (server.call("sleep", 60_000), server.call("burn", 300));
+    until("both are under way", || {
+        (operations(&agent)["under_way"].as_array()?.len() == 2).then_some(())
+    });
+    server.answer(burns);
+    let split = until("one has ended", || {
+        let operations = operations(&agent);
+        (operations["ended_total"] == 3).then(|| operations["ended"][2].clone())
+    });
+    assert_eq!((&split["name"], &split["overlapped"]), (&json!("burn"), &json!(true)));
+    let half_ms = number(&split["cpu_time_ns"]) / 1_000_000;
+    assert!((120..200).contains(&half_ms), "{half_ms} ms");
+
+    // What was given up ends without an answer.
+    server.send(&json!({ "method": "notifications/cancelled", "params": { "requestId": sleeps } }));
+    until("none is under way", || {
+        operations(&agent)["under_way"].as_array()?.is_empty().then_some(())
+    });
+    assert!(server.end().success());
+}
+
+#[test]
+fn without_an_agent_it_is_a_pipe_unless_one_is_required() {
+    let exec = |more: &[&str]| {
+        let mut command = Command::new(binary("resmgr"));
+        command.args(["--socket", "/nonexistent/resmgr.sock", "exec", "--operations", "mcp"]);
+        command.args(more).arg("--").arg(program());
+        command
+    };
+    let mut server = Conversation::start(&mut exec(&[]));
+    assert_eq!(server.initialize()["result"]["serverInfo"]["name"], "test");
+    let burnt = server.call("burn", 1);
+    assert_eq!(server.answer(burnt)["result"]["content"][0]["text"], "burnt");
+    assert_eq!(server.end().code(), Some(0));
+    let mut none = Conversation::start(&mut exec(&["--require"]));
+    assert_eq!(none.end().code(), Some(125));
+}
+
+#[test]
+fn who_waits_for_a_server_that_dies_is_answered_and_the_end_is_the_servers() {
+    let agent = Agent::start(&[]);
+    let mut server = served(&agent, &[]);
+    let (sleeps, exits) = (server.call("sleep", 600_000), server.call("exit", 7));
+    for id in [sleeps, exits] {
+        let error = server.answer(id)["error"].clone();
+        assert_eq!(error["code"], SERVER_ENDED, "{error}");
+        assert!(error["message"].as_str().unwrap().contains("exit status: 7"), "{error}");
+    }
+    assert_eq!(server.end().code(), Some(7));
+
+    // In the middle of a line: the client's lines stay whole.
+    let mut server = served(&agent, &[]);
+    let broken = server.call("break", 0);
+    assert_eq!(server.answer(broken)["error"]["code"], SERVER_ENDED);
+    assert_eq!(server.unasked(), [json!("{\"jsonrpc\":")]);
+    assert_eq!(server.end().code(), Some(3));
+
+    let mut server = served(&agent, &[]);
+    let pid = i32::try_from(number(&running(&agent)["root_pid"])).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::SEGV).unwrap();
+    assert_eq!(server.end().signal(), Some(Signal::SEGV.as_raw()));
+
+    let mut none = Conversation::start(&mut proxied(&agent, &[], &["/nonexistent/server"]));
+    assert_eq!(none.end().code(), Some(127));
+}
+
+#[test]
+fn signals_are_the_servers_and_it_ends_with_its_proxy_and_with_its_client() {
+    let agent = Agent::start(&[]);
+    let mut server = served(&agent, &[]);
+    kill_process(Pid::from_raw(server.pid().cast_signed()).unwrap(), Signal::USR1).unwrap();
+    assert_eq!(server.end().signal(), Some(Signal::USR1.as_raw()));
+
+    // The proxy is killed; the server takes no end of input for one, and no SIGTERM.
+    let stubborn = [
+        "sh",
+        "-c",
+        "trap '' TERM; \"$0\" --ignore-eof & exec \"$0\" --ignore-eof",
+        &program(),
+    ];
+    let mut server = Conversation::start(&mut proxied(&agent, &["--grace", "1s"], &stubborn));
+    server.initialize();
+    let pids = until("both run", || {
+        let processes = agent.status(&["server", "--processes"]);
+        let pids: Vec<i32> = processes["processes"]
+            .as_array()?
+            .iter()
+            .filter(|process| process["tool"] == "server" || process["comm"] == "mcp_server")
+            .filter_map(|process| i32::try_from(process["pid"].as_u64()?).ok())
+            .collect();
+        (pids.len() == 2).then_some(pids)
+    });
+    kill_process(Pid::from_raw(server.pid().cast_signed()).unwrap(), Signal::KILL).unwrap();
+    server.end();
+    wait_until("the server has ended", 30, || pids.iter().all(|&pid| !is_alive(pid)));
+
+    // The client goes first.
+    let mut server = Conversation::start(&mut proxied(
+        &agent,
+        &["--grace", "500ms"],
+        &[&program(), "--ignore-eof"],
+    ));
+    server.initialize();
+    let slept = server.call("sleep", 300);
+    server.close();
+    assert_eq!(server.answer(slept)["result"]["content"][0]["text"], "slept");
+    assert_eq!(server.end().signal(), Some(Signal::TERM.as_raw()));
+}
+
+#[test]
+fn a_call_that_spins_is_ended_at_its_limit_and_others_wait_until_the_server_rests() {
+    let agent = Agent::start(&["--sweep-interval", "200ms"]);
+    let mut server = served(&agent, &["--cpu", "1s:1s", "--mode", "throttle"]);
+    let spins = server.call("spin", 0);
+    let error = server.answer(spins)["error"].clone();
+    assert_eq!(error["code"], LIMITS_EXCEEDED, "{error}");
+    assert_eq!(
+        (&error["data"]["resource"], &error["data"]["limit"]),
+        (&json!("cpu"), &json!(1000))
+    );
+    assert!(number(&error["data"]["value"]) >= 1000, "{error}");
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("resmgr limits set server --cpu"),
+        "{error}"
+    );
+    // It has given up when it was asked to: it takes calls again.
+    let again = until("it takes calls again", || {
+        let id = server.call("sleep", 1);
+        let answer = server.answer(id);
+        (answer["error"]["code"] != LIMITS_EXCEEDED).then_some(answer)
+    });
+    assert_eq!(again["result"]["content"][0]["text"], "slept");
+
+    // This one does not: others are refused, the conversation goes on.
+    let rages = server.call("rage", 0);
+    assert_eq!(server.answer(rages)["error"]["code"], LIMITS_EXCEEDED);
+    for _ in 0..3 {
+        let refused = server.call("sleep", 1);
+        let error = server.answer(refused)["error"].clone();
+        assert_eq!(error["code"], LIMITS_EXCEEDED);
+        assert!(error["message"].as_str().unwrap().contains("takes no calls"), "{error}");
+    }
+    let pinged = server.ask("ping", &json!({}));
+    assert!(server.answer(pinged).get("result").is_some());
+    // Whoever raises the limit lets it take calls.
+    let set = agent
+        .client(&["limits", "set", "server", "--cpu", "1h:1h"])
+        .status()
+        .unwrap();
+    assert!(set.success());
+    until("it takes calls again", || {
+        let id = server.call("sleep", 1);
+        (server.answer(id)["error"]["code"] != LIMITS_EXCEEDED).then_some(())
+    });
+    assert!(server.unasked().is_empty(), "{:?}", server.unasked());
+}
+
+#[test]
+fn in_enforce_a_server_that_was_ended_is_started_again_where_it_was() {
+    let agent = Agent::start(&["--sweep-interval", "200ms"]);
+    let limits = ["--cpu", "1s:1s", "--grace", "500ms"];
+    let mut server = Conversation::start(&mut proxied(&agent, &limits, &[&program()]));
+    let first = server.initialize()["result"]["serverInfo"]["version"].clone();
+    let (rages, sleeps) = (server.call("rage", 0), server.call("sleep", 600_000));
+    assert_eq!(server.answer(rages)["error"]["code"], LIMITS_EXCEEDED);
+    let error = server.answer(sleeps)["error"].clone();
+    assert_eq!(error["code"], SERVER_ENDED, "{error}");
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("resmgr ended it at its limits"),
+        "{error}"
+    );
+    let next = server.call("echo", 0);
+    assert_eq!(server.answer(next)["result"]["content"][0]["text"], "echo");
+    assert!(
+        server.unasked().is_empty(),
+        "the replayed answer is not the client's: {:?}",
+        server.unasked()
+    );
+    let pid = running(&agent)["root_pid"].clone();
+    assert_ne!(first, pid.to_string(), "it is another process");
+    assert_eq!(server.end().code(), Some(0));
+}
+
+#[test]
+fn names_are_learned_a_heavy_call_begins_with_room_for_what_it_needs() {
+    let agent = Agent::start(&["--sweep-interval", "200ms"]);
+    let mut server = served(&agent, &["--cpu", "200ms:10s", "--mode", "throttle"]);
+    let current = || number(&running(&agent)["limits"]["cpu"]["current"]);
+    for _ in 0..3 {
+        let heavy = server.call("burn", 600);
+        assert!(server.answer(heavy).get("result").is_some());
+        let light = server.call("echo", 0);
+        server.answer(light);
+    }
+    // For the heavy one the limit is raised ahead of its use, not by it.
+    let set = agent
+        .client(&["limits", "set", "server", "--cpu", "200ms:10s"])
+        .status()
+        .unwrap();
+    assert!(set.success());
+    let raised = until("it is raised when the call begins", || {
+        let heavy = server.call("burn", 600);
+        let raised = current();
+        server.answer(heavy);
+        (raised >= 600).then_some(raised)
+    });
+    assert!(raised >= 700, "{raised}");
+    let explained = agent.client(&["explain", "server"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&explained.stdout).contains("learned"));
+}
+
+#[test]
+fn an_agent_that_starts_anew_hears_of_what_is_under_way() {
+    let mut agent = Agent::start_pinned(&[]);
+    let mut server = served(&agent, &[]);
+    let sleeps = server.call("sleep", 600_000);
+    until("it is under way", || {
+        (operations(&agent)["under_way"].as_array()?.len() == 1).then_some(())
+    });
+    agent.signal(Signal::KILL);
+    agent.start_again(&[]);
+    let burnt = server.call("burn", 10);
+    server.answer(burnt);
+    let under_way = until("both are told", || {
+        let id = server.call("echo", 0);
+        server.answer(id);
+        let under_way = operations(&agent)["under_way"].as_array()?.clone();
+        (under_way.len() == 1).then(|| under_way[0]["name"].clone())
+    });
+    assert_eq!(under_way, "sleep");
+    server.send(&json!({ "method": "notifications/cancelled", "params": { "requestId": sleeps } }));
+    assert!(server.end().success());
+}
+
+#[test]
+fn an_ordinary_user_runs_one() {
+    let agent = Agent::start(&[]);
+    let mut command = proxied(&agent, &[], &[&program()]);
+    command.uid(65_534).gid(65_534);
+    let mut server = Conversation::start(&mut command);
+    server.initialize();
+    until("it is told", || (operations(&agent)["ended_total"] == 1).then_some(()));
+    assert_eq!(running(&agent)["uid"], 65_534);
+    assert!(server.end().success());
+}

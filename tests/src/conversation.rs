@@ -123,10 +123,15 @@ impl Conversation {
         self.to = None;
     }
 
+    /// Waits for the end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("it is a child")
+    }
+
     /// Says no more, and waits for the end.
     pub fn end(&mut self) -> ExitStatus {
         self.close();
-        self.child.wait().expect("it is a child")
+        self.wait()
     }
 }
 

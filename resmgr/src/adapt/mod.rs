@@ -125,7 +125,7 @@ impl AdaptiveResourceManager {
         let estimators = resumed
             .or_else(|| known.map(Known::successors))
             .unwrap_or_else(|| Resource::ALL.map(|resource| fresh(resource, self.tuning)));
-        let expected = |resource: Resource| expecting(known?.need(resource)?, resource, &tool.limits);
+        let expected = |resource: Resource| expecting(known?.need(resource)?, resource, Reason::Learned, &tool.limits);
         // One that goes on has its limits.
         let is_new = !goes_on && tool.mode != Mode::Observe;
         let decisions = Resource::ALL
@@ -177,7 +177,7 @@ impl AdaptiveResourceManager {
     pub fn begin_operation(&self, tool: &Observed<'_>, operation: &str) -> Option<Decision> {
         let known = self.names.get(&(tool.name.clone(), tool.uid))?;
         let need = known.need_of_operation(operation)?;
-        expecting(need, Resource::Cpu, &tool.limits).filter(|_| tool.mode != Mode::Observe)
+        expecting(need, Resource::Cpu, Reason::LearnedOfOperation, &tool.limits).filter(|_| tool.mode != Mode::Observe)
     }
 
     /// An operation of a tool has ended that took so much CPU time, in milliseconds.
@@ -362,7 +362,7 @@ impl Adapted {
 }
 
 /// A limit that leaves room for what is expected to be needed, where the one in force does not.
-fn expecting(need: u64, resource: Resource, limits: &ToolLimits) -> Option<Decision> {
+fn expecting(need: u64, resource: Resource, reason: Reason, limits: &ToolLimits) -> Option<Decision> {
     let limit = limits.range(resource);
     let current = with_room(need).clamp(limit.base, limit.max);
     let evidence = Evidence {
@@ -373,7 +373,7 @@ fn expecting(need: u64, resource: Resource, limits: &ToolLimits) -> Option<Decis
     (current > limit.current).then_some(Decision {
         resource,
         current,
-        reason: Reason::Learned,
+        reason,
         evidence,
     })
 }

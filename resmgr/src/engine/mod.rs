@@ -9,8 +9,8 @@ use std::collections::{HashSet, VecDeque};
 use crate::{
     adapt::AdaptiveResourceManager,
     model::{
-        Capabilities, Clock, Crossing, Drained, FileSample, ImageEvent, KernelEvent, Losses, MapUse, ProcessId,
-        ProgramCost, ResourceUsage, Source, SourceError, Timestamp, ToolSlot,
+        Capabilities, Clock, Crossing, Drained, FileSample, ImageEvent, KernelEvent, Losses, MapUse, ProcessEvent,
+        ProcessEventKind, ProcessId, ProgramCost, ResourceUsage, Source, SourceError, Timestamp, ToolSlot,
     },
     track::{ResourceTracker, TrackedTool},
 };
@@ -149,7 +149,10 @@ impl<S: Source> Engine<S> {
         let now = clock.now();
         while let Some(event) = self.events.pop_front() {
             match event {
-                KernelEvent::Process(event) => self.tracker.apply_events(&[event], now),
+                KernelEvent::Process(event) => {
+                    self.tracker.apply_events(&[event], now);
+                    self.ended_late(&event);
+                }
                 KernelEvent::Crossing(crossing) => {
                     if let Some(crossing) = self.of_operations(crossing)? {
                         self.tracker.apply_crossing(crossing);
@@ -164,6 +167,17 @@ impl<S: Source> Engine<S> {
             }
         }
         Ok(())
+    }
+
+    /// A process is told to have ended when it runs no more, which may be after its tool was seen to be empty: how a tool
+    /// ended that had that one for its first is known now.
+    fn ended_late(&mut self, event: &ProcessEvent) {
+        if event.kind == ProcessEventKind::Exit {
+            let mut unknown = self.ended_tools.iter_mut().filter(|tool| tool.root_exit.is_none());
+            if let Some(tool) = unknown.find(|tool| tool.begins_with(event.id)) {
+                tool.root_exit = Some(event.exit);
+            }
+        }
     }
 
     /// Whether there is more to drain.

@@ -21,6 +21,8 @@ pub enum Reason {
     Expected,
     /// Earlier instances of its name needed more than the limit in force has room for.
     Learned,
+    /// Operations like the one that has begun needed more.
+    LearnedOfOperation,
     /// It was raised for a burst, which is over.
     Cooled,
     /// Somebody asked for it.

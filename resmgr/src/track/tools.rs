@@ -9,8 +9,8 @@ use super::{
     used::{Latecomers, Shared, ToolPeaks, ToolUse},
 };
 use crate::model::{
-    Action, BudgetUse, Crossing, EndCause, ExitStatus, OperationKind, ProcessEvent, Resource, ResourceStatus, Step,
-    ToolAdjustment, ToolIdentity, ToolLimits, ToolSums,
+    Action, BudgetUse, Crossing, EndCause, ExitStatus, OperationKind, ProcessEvent, ProcessId, Resource,
+    ResourceStatus, Step, ToolAdjustment, ToolIdentity, ToolLimits, ToolSums,
 };
 
 /// Crossings that are remembered of a tool.
@@ -231,9 +231,14 @@ impl TrackedTool {
             self.latecomers.processes += 1;
             self.latecomers.cpu_ns += event.counts.cpu_time_ns;
         }
-        if self.identity.root.is_some_and(|root| root.is_same_by_tick(event.id)) {
+        if self.begins_with(event.id) {
             self.root_exit = Some(event.exit);
         }
+    }
+
+    /// Whether a process is its first.
+    pub fn begins_with(&self, process: ProcessId) -> bool {
+        self.identity.root.is_some_and(|root| root.is_same_by_tick(process))
     }
 
     /// Takes in what was done to it.

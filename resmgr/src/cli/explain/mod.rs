@@ -240,6 +240,9 @@ fn why(reason: Reason, evidence: &Evidence, resource: Option<Resource>) -> Strin
         Reason::Grows => format!("the use of {value} grows steadily, and is to reach the limit of {limit} in {over}"),
         Reason::Expected => format!("it is expected to need {value}, of a limit of {limit}"),
         Reason::Learned => format!("earlier instances of its name needed {value}, of a limit of {limit}"),
+        Reason::LearnedOfOperation => {
+            format!("operations like the one that began needed {value}, of a limit of {limit}")
+        }
         Reason::Cooled => format!("it was raised for a burst, which has been over for {over}: the use is {value}"),
         Reason::Held => format!("the use was {value}, of a maximum of {limit}, for {over}"),
         Reason::Rest if evidence.over_s.is_none() => format!("the use is {value}"),

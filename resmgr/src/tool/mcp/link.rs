@@ -244,11 +244,6 @@ async fn follow(
                 hear.send(Heard::Over(number, over.limit.clone())).ok()?;
             }
         }
-        let has_ended = state.ended.is_some();
         seen = Some(state);
-        if has_ended {
-            // There is nothing more to hear of this one.
-            std::future::pending::<()>().await;
-        }
     }
 }

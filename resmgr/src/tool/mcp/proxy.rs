@@ -182,6 +182,10 @@ impl FromClient<'_> {
         let (mut gate, mut out, mut chunk) = (Gate::default(), Vec::new(), vec![0; CHUNK]);
         let mut client = stdin().lock();
         while let Some(read) = read(&mut client, &mut chunk) {
+            // What is asked while there is no server is asked of the next one.
+            if !self.shared.inlet.is_open() {
+                break;
+            }
             gate.take(chunk.get(..read).unwrap_or_default(), &mut self, &mut out);
             match self.shared.inlet.pass(&out) {
                 Passed::Written => {}

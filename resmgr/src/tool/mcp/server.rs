@@ -82,14 +82,15 @@ impl Server {
 
 /// Ends this process as another one ended.
 pub(super) fn end_as(status: ExitStatus) -> std::process::ExitCode {
-    if let Some(signal) = status.signal().and_then(Signal::from_named_raw) {
+    if let Some(signal) = status.signal() {
         // No core of this process: it did nothing wrong.
         let none = rustix::process::Rlimit {
             current: Some(0),
             maximum: None,
         };
         let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
-        let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+        // One that ends nothing by itself is told by the exit code.
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     std::process::ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))

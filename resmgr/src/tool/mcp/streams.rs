@@ -145,6 +145,13 @@ impl Inlet {
         self.changed.notify_all();
     }
 
+    /// Waits for a server; false where there will be none.
+    pub(super) fn is_open(&self) -> bool {
+        let is_awaited = |to: &mut Server| matches!(to, Server::Awaited);
+        let to = self.changed.wait_while(lock(&self.to), is_awaited);
+        !matches!(*to.unwrap_or_else(PoisonError::into_inner), Server::Over)
+    }
+
     /// Passes on what the client wrote, to the server that there is or will be.
     pub(super) fn pass(&self, bytes: &[u8]) -> Passed {
         let mut to = lock(&self.to);

@@ -44,10 +44,9 @@ pub(super) enum Is {
 /// How a server is started.
 #[derive(Clone, Debug)]
 pub(super) struct Started {
-    /// The entry of the command, and what it says.
+    /// The command's key, and the command.
     pub(super) key_at: Range<usize>,
     pub(super) command_at: Range<usize>,
-    pub(super) command: String,
     /// Its arguments.
     pub(super) arguments: Option<Arguments>,
 }
@@ -55,7 +54,6 @@ pub(super) struct Started {
 /// The arguments of a command.
 #[derive(Clone, Debug)]
 pub(super) struct Arguments {
-    pub(super) key_at: Range<usize>,
     pub(super) at: Range<usize>,
     pub(super) items: Vec<Node>,
 }
@@ -118,7 +116,6 @@ fn is(server: &Node, known: &dyn Fn(&str) -> bool) -> Is {
         None => None,
         Some(entry) => match &entry.value.kind {
             Kind::List(items) => Some(Arguments {
-                key_at: entry.key_at.clone(),
                 at: entry.value.at.clone(),
                 items: items.clone(),
             }),
@@ -128,7 +125,6 @@ fn is(server: &Node, known: &dyn Fn(&str) -> bool) -> Is {
     let started = Started {
         key_at: command.key_at.clone(),
         command_at: command.value.at.clone(),
-        command: text.to_owned(),
         arguments,
     };
     if known(text) {

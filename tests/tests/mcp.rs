@@ -8,7 +8,7 @@ use std::{
     sync::mpsc::{Receiver, channel},
 };
 
-use resmgr_tests::{Agent, Workload, binary, number, patience, unprivileged, until, wait_until};
+use resmgr_tests::{Agent, Workload, binary, number, patience, run, unprivileged, until, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -437,6 +437,31 @@ fn it_ends_with_its_client_and_by_a_signal() {
     drop(hasty.input.take());
     assert_eq!(hasty.next()["result"]["tools"].as_array().unwrap().len(), 5);
     assert_eq!(hasty.ended(), Some(0));
+}
+
+#[test]
+fn a_server_of_a_host_that_was_wrapped_answers_as_before_and_is_a_tool() {
+    let agent = Agent::start(&[]);
+    let config = agent.folder_path().join("mcp.json");
+    // A server that happens to be resmgr's own, started as a host starts any.
+    let line = format!("exec {} mcp", binary("resmgr").display());
+    let plain = json!({"mcpServers": {"my server": {"command": "sh", "args": ["-c", line]}}});
+    fs::write(&config, plain.to_string()).unwrap();
+    let output = run(agent.client(&["mcp", "wrap", "--yes"]).arg(&config));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let wrapped: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
+    let server = &wrapped["mcpServers"]["my server"];
+    let arguments = server["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|word| word.as_str().unwrap());
+    let mut command = Command::new(server["command"].as_str().unwrap());
+    let mut mcp = Mcp::start(command.args(arguments).env("RESMGR_SOCKET", agent.socket()));
+    let (status, _) = mcp.answer("status", &json!({"fresh": true}));
+    assert_eq!(names(status["tools"].as_array().unwrap()), ["my-server"]);
+    assert_eq!(status["tools"][0]["operation"], "mcp");
+    assert_eq!(mcp.leave(), Some(0));
 }
 
 #[test]

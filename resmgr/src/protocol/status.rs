@@ -180,7 +180,7 @@ pub struct ToolStatus {
 }
 
 /// Operations that somebody tells of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OperationsStatus {
     /// Those under way.
     pub under_way: Vec<OperationUse>,

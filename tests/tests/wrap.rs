@@ -23,7 +23,7 @@ const DESKTOP: &str = r#"{
       "args": [
         "-y",
         "@modelcontextprotocol/server-filesystem",
-        "/home/ada/Desktop"
+        "/data/ada/Desktop"
       ]
     },
     "brave search": {
@@ -50,7 +50,7 @@ const DESKTOP_WRAPPED: &str = r#"{
         "exec", "--operations", "mcp", "--tool", "filesystem", "--", "npx",
         "-y",
         "@modelcontextprotocol/server-filesystem",
-        "/home/ada/Desktop"
+        "/data/ada/Desktop"
       ]
     },
     "brave search": {
@@ -131,7 +131,7 @@ notifications = true
 "#;
 
 /// Claude Code's `.claude.json`, in one line.
-const CLAUDE_CODE: &str = r#"{"numStartups":3,"mcpServers":{"a":{"type":"stdio","command":"a","args":[],"env":{}}},"projects":{"/home/ada/x":{"allowedTools":[],"mcpServers":{"a":{"command":"b","args":["1"]}}},"/home/ada/y":{"mcpServers":{}}}}"#;
+const CLAUDE_CODE: &str = r#"{"numStartups":3,"mcpServers":{"a":{"type":"stdio","command":"a","args":[],"env":{}}},"projects":{"/data/ada/x":{"allowedTools":[],"mcpServers":{"a":{"command":"b","args":["1"]}}},"/data/ada/y":{"mcpServers":{}}}}"#;
 
 struct Configuration {
     folder: TempDir,
@@ -356,7 +356,7 @@ fn each_projects_servers_have_names_of_their_own() {
     configuration.done(&["--yes"]);
     let all = json_of(&configuration.text());
     assert_eq!(started(&all["mcpServers"]["a"]), as_tool("a", &["a"]));
-    let project = &all["projects"]["/home/ada/x"]["mcpServers"]["a"];
+    let project = &all["projects"]["/data/ada/x"]["mcpServers"]["a"];
     assert_eq!(started(project), as_tool("a-2", &["b", "1"]));
 }
 
@@ -403,13 +403,13 @@ fn what_was_edited_since_stays_when_it_is_undone() {
     configuration.done(&["--yes"]);
     let edited = configuration
         .text()
-        .replace("\"/home/ada/Desktop\"", "\"/home/ada/Desktop\",\n        \"/srv\"")
+        .replace("\"/data/ada/Desktop\"", "\"/data/ada/Desktop\",\n        \"/srv\"")
         .replace("\"bare\", \"--\"", "\"bare\", \"--memory\", \"1G\", \"--\"")
         .replace("\"globalShortcut\": \"Ctrl+Space\"", "\"globalShortcut\": \"\"");
     fs::write(&configuration.path, edited).unwrap();
     configuration.done(&["--undo", "--yes"]);
     let expected = DESKTOP
-        .replace("\"/home/ada/Desktop\"", "\"/home/ada/Desktop\",\n        \"/srv\"")
+        .replace("\"/data/ada/Desktop\"", "\"/data/ada/Desktop\",\n        \"/srv\"")
         .replace("\"globalShortcut\": \"Ctrl+Space\"", "\"globalShortcut\": \"\"");
     assert_eq!(configuration.text(), expected);
 }

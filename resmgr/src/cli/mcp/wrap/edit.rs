@@ -134,7 +134,7 @@ fn whole(text: &str, format: Format, server: &Started, arguments: &Arguments) ->
         && text[server.command_at.end..arguments.at.start] == between(text, format, server)
         && first.at.start == arguments.at.start + 1
         && last.at.end + 1 == arguments.at.end;
-    made.then(|| server.command_at.end..arguments.at.end)
+    made.then_some(server.command_at.end..arguments.at.end)
 }
 
 /// All items of a list, with the comma behind the last.

@@ -2,7 +2,10 @@
 //! TypeScript. They hold each answer against the schema that was listed. Runs with `--full`, which fetches them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use resmgr_tests::{Agent, binary, run, wait_until};
 use serde_json::{Value, json};
@@ -30,7 +33,7 @@ impl Client {
     const ALL: [Self; 3] = [Self::Python, Self::PythonLegacy, Self::TypeScript];
 
     /// What it says came of its orders.
-    fn asked(self, fetched: &PathBuf, server: &[String], calls: &Value, read: &Value) -> Value {
+    fn asked(self, fetched: &Path, server: &[String], calls: &Value, read: &Value) -> Value {
         let mode = if matches!(self, Self::Python) { "auto" } else { "legacy" };
         let order = json!({"command": server[0], "args": server[1..], "mode": mode, "calls": calls, "read": read});
         let data = concat!(env!("CARGO_MANIFEST_DIR"), "/data/mcp");

@@ -187,6 +187,8 @@ fn every_flag_is_documented() {
         "backtest forecast",
         "explain",
         "alerts",
+        "mcp",
+        "mcp wrap",
         "cleanup",
         "audit",
         "doctor",

@@ -4,6 +4,7 @@
 mod arguments;
 mod bench;
 mod built;
+mod clients;
 mod distribution;
 mod ebpf;
 mod lint;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     arguments::{Argument, Arguments},
     built::{self, Kind},
-    distribution, shell,
+    clients, distribution, shell,
     vm::{self, Wanted},
     workspace::Workspace,
 };
@@ -56,7 +56,11 @@ fn on_the_host(workspace: &Workspace, wanted: &Wanted) -> Result<bool> {
             by_hand,
         )?;
     }
+    let clients = wanted.full.then(|| clients::fetched(workspace)).transpose()?;
     let mut variables: Vec<(&str, &OsStr)> = Vec::new();
+    if let Some(clients) = &clients {
+        variables.push(("RESMGR_TEST_CLIENTS", clients.as_ref()));
+    }
     if wanted.full {
         variables.push(("RESMGR_TEST_FULL", "1".as_ref()));
     }

@@ -82,7 +82,8 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     })
 }
 
-fn line(alert: &Alert) -> String {
+/// An alert in words.
+pub(super) fn line(alert: &Alert) -> String {
     let state = match alert.state {
         AlertState::Raised => String::new(),
         AlertState::Repeated => " still".to_owned(),

@@ -1,6 +1,6 @@
 //! How a command fails: one error on standard error, and an exit code that says which kind it was.
 
-use std::{io, process::ExitCode};
+use std::{fmt, io, process::ExitCode};
 
 use crate::{agent::AgentError, kernel::KernelError, protocol::ClientError};
 
@@ -42,9 +42,15 @@ impl Failure {
             // Whoever read the output has read enough.
             return ExitCode::SUCCESS;
         }
-        // Errors name their causes themselves.
-        eprintln!("resmgr: {}", self.error);
+        eprintln!("resmgr: {self}");
         ExitCode::from(self.code as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Errors name their causes themselves.
+        write!(f, "{}", self.error)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Rows of a table that nobody asked for in particular.
-const SHOWN: usize = 60;
+pub(super) const SHOWN: usize = 60;
 
 /// Which part of a history.
 #[derive(Clone, Debug, Default, Args)]
@@ -133,16 +133,21 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     let lines = match arguments.format {
         Format::Json => vec![serde_json::to_string(&report).map_err(|error| Failure::new(Code::Failed, error))?],
         Format::Csv => csv(&report, of),
-        Format::Table => match of {
-            Some(measure) => detailed(&report, measure),
-            None => overview(&report),
-        },
+        Format::Table => told(&report, of),
     };
     // Not among the rows: whoever reads these by a program reads standard output.
     if let Some(left_out) = left_out {
         eprintln!("{left_out}");
     }
     Ok(output::print(&lines)?)
+}
+
+/// The rows as a table: of one measure, or of all that matters most.
+pub(super) fn told(report: &HistoryReport, of: Option<Measure>) -> Vec<String> {
+    match of {
+        Some(measure) => detailed(report, measure),
+        None => overview(report),
+    }
 }
 
 /// Where a row begins; one that is not over is marked.

@@ -12,6 +12,7 @@ mod explain;
 mod failure;
 mod history;
 mod limits;
+mod mcp;
 mod output;
 mod report;
 mod status;
@@ -56,6 +57,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Show what somebody should know of tools, and follow it.
     Alerts(alerts::Arguments),
+    /// Answer AI agents over MCP on standard input and output; or put resmgr before the commands of an MCP host.
+    Mcp(mcp::Arguments),
     /// End all processes of a tool.
     Cleanup(cleanup::Arguments),
     /// Compare the agent's numbers with the kernel's own files (needs root).
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Report(arguments) => report::run(&arguments, &socket),
         Command::Explain(arguments) => explain::run(&arguments, &socket),
         Command::Alerts(arguments) => alerts::run(&arguments, &socket),
+        Command::Mcp(arguments) => mcp::run(&arguments, &socket),
         Command::Cleanup(arguments) => cleanup::run(&arguments, &socket),
         Command::Audit(arguments) => audit::run(&arguments, &socket),
         Command::Agent(arguments) => agent::run(&arguments, &socket),

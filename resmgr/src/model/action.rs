@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Resource;
 
 /// Why something was decided or done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The use came near the limit in force.
@@ -38,7 +38,7 @@ pub enum Reason {
 }
 
 /// What a decision goes by, in the resource's unit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Evidence {
     /// The use; where it is about a time, the highest.
     pub value: Option<u64>,
@@ -62,7 +62,7 @@ pub struct Decision {
 }
 
 /// What can be done to a tool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// The limit in force is another.
@@ -102,7 +102,7 @@ impl fmt::Display for Step {
 }
 
 /// Why a tool has ended, by how its first process did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndCause {
     /// It exited.
@@ -118,7 +118,7 @@ pub enum EndCause {
 }
 
 /// What was done to a tool, why, and by what evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Action {
     /// When.
     pub at: DateTime<Utc>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Resource, ResourceStatus, ToolName};
 
 /// What an alert is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertKind {
     /// The use of a resource came near its limit, or beyond.
@@ -48,7 +48,7 @@ impl fmt::Display for AlertKind {
 }
 
 /// Whether it began, goes on, or is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertState {
     /// It began, or became worse.
@@ -60,7 +60,7 @@ pub enum AlertState {
 }
 
 /// Something that somebody should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Alert {
     /// Which alert, in ascending order.
     pub id: u64,

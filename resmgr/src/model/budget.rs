@@ -31,7 +31,7 @@ impl Budget {
 }
 
 /// How much of a budget is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct BudgetUse {
     /// What all instances use, in the resource's unit.
     pub used: u64,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Resource, ToolName};
 
 /// How finely something is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Tier {
     /// Each sample: one a sweep.
     #[serde(rename = "1s")]
@@ -60,7 +60,9 @@ impl FromStr for Tier {
 }
 
 /// What is kept of a tool's use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// Memory in bytes.
@@ -132,7 +134,7 @@ impl FromStr for Measure {
 }
 
 /// What several values come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Summary {
     /// How many.
     pub count: u64,
@@ -217,7 +219,7 @@ impl From<UsageSample> for HistoryRow {
 }
 
 /// An instance of a tool, as its history remembers it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PastTool {
     /// Which instance.
     pub instance: u64,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Memory;
 
 /// Sums over all processes of the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct HostTotals {
     /// Processes, zombies included, threads of the kernel not.
     pub processes: u64,
@@ -26,7 +26,7 @@ pub struct HostTotals {
 }
 
 /// What ended while the agent watched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct EndedTotals {
     /// Processes.
     pub processes: u64,
@@ -35,7 +35,7 @@ pub struct EndedTotals {
 }
 
 /// How far what events had counted was from what a sweep found: sums of absolute differences over the processes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Drift {
     /// CPU time in nanoseconds: events know it up to the last switch only.
     pub cpu_time_ns: u64,

@@ -20,7 +20,7 @@ pub struct ResourceLimits {
 }
 
 /// Where a number of a limit comes from; what stands later wins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitSource {
     /// Built in.
@@ -39,7 +39,7 @@ pub enum LimitSource {
 }
 
 /// One resource's limit: `base <= current <= max`. `current` adapts; the other two are the operator's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LimitRange {
     /// The lowest that the limit may become.
     pub base: u64,
@@ -54,7 +54,7 @@ pub struct LimitRange {
 }
 
 /// A tool's limits per resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ToolLimits {
     /// Memory in bytes.
     pub memory: LimitRange,
@@ -67,7 +67,7 @@ pub struct ToolLimits {
 }
 
 /// A named set of limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// The specification's.

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::LimitRange;
 
 /// What is done about a use that reaches its limit, the gentlest first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It is told.
@@ -50,7 +52,7 @@ impl fmt::Display for Mode {
 }
 
 /// What is done about processes that outlive their tool's first one, or whoever started the tool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Orphans {
     /// Nothing.
@@ -96,7 +98,7 @@ impl fmt::Display for Orphans {
 pub const LONGEST_GRACE_MS: u64 = 3_600_000;
 
 /// How a tool's limits are held, and how it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Enforcement {
     /// What is done about a use that reaches its limit.
     pub mode: Mode,

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 /// The span that a tool's CPU limit counts over. The kernel sees none, so the tool says which is meant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
     /// From the first use of CPU after idleness, which is less than 5 % of a core over a second, until the next idleness.
@@ -63,7 +63,7 @@ impl fmt::Display for OperationKind {
 }
 
 /// What one operation used, from its begin to its end or until now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OperationUse {
     /// Its number, over all tools; never used again.
     pub operation: u64,

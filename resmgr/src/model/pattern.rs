@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Resource;
 
 /// The specification's summary of how a resource is used, and what kind of pattern that is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ResourcePattern {
     /// Mean use, in the resource's unit.
     pub average_usage: f64,
@@ -29,7 +29,7 @@ pub struct ResourcePattern {
 }
 
 /// How a resource is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PatternKind {
     /// About the same all the time.
@@ -58,7 +58,7 @@ impl fmt::Display for PatternKind {
 }
 
 /// When growth reaches a limit, if it goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LimitReached {
     /// The limit, in the resource's unit.
     pub limit: u64,
@@ -71,7 +71,7 @@ pub struct LimitReached {
 }
 
 /// A resource whose use grows steadily.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Growing {
     /// Which.
     pub resource: Resource,
@@ -82,7 +82,7 @@ pub struct Growing {
 }
 
 /// Steady growth of a tool that somebody should know of: all resources in one finding.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Growth {
     /// What grows, what is at its maximum first coming first.
     pub growing: Vec<Growing>,
@@ -91,7 +91,7 @@ pub struct Growth {
 }
 
 /// How good forecasts one sample ahead were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ForecastAccuracy {
     /// Mean absolute error, by that of saying that nothing changes; `None` until both are known.
     pub against_naive: Option<f64>,
@@ -100,7 +100,7 @@ pub struct ForecastAccuracy {
 }
 
 /// What is expected of a sample to come.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ForecastStep {
     /// In how many seconds from now.
     pub after_s: f64,
@@ -113,7 +113,7 @@ pub struct ForecastStep {
 }
 
 /// What has been learned of the use of a resource.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Learned {
     /// What kind of use it is.
     pub pattern: ResourcePattern,

@@ -37,7 +37,7 @@ impl fmt::Display for Comm {
 }
 
 /// Memory by kind, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Memory {
     /// Resident anonymous pages.
     pub anon_bytes: u64,
@@ -78,7 +78,7 @@ pub struct TableId(pub u64);
 pub struct AddressSpaceId(pub u64);
 
 /// What events have counted for a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct EventCounts {
     /// CPU time in nanoseconds, up to the last switch of each thread.
     pub cpu_time_ns: u64,

@@ -7,7 +7,7 @@ use super::{
 };
 
 /// How often something was lost, since the programs were loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Losses {
     /// Events that found the ring full.
     pub ring_full: u64,
@@ -22,7 +22,7 @@ pub struct Losses {
 }
 
 /// How full a map of the programs is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct MapUse {
     /// Its name.
     pub map: String,
@@ -33,7 +33,7 @@ pub struct MapUse {
 }
 
 /// What the programs themselves cost, by the kernel's own statistics, sampled now and then.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ProgramCost {
     /// Length of the last sample in nanoseconds.
     pub sampled_ns: u64,
@@ -79,7 +79,7 @@ pub enum Drained {
 }
 
 /// A hook that this kernel does not have, and what follows from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct MissingHook {
     /// Name of the tracepoint or attach point.
     pub hook: String,

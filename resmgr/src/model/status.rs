@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// A tool's status: its worst resource's use against the current limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ResourceStatus {
     /// Under 80 %.

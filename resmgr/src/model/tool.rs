@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Enforcement, OperationKind, ProcessId, ResourceStatus};
 
 /// A tool's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,62}`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct ToolName(String);
 
@@ -63,7 +63,7 @@ impl fmt::Display for ToolName {
 }
 
 /// How a tool came to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolOrigin {
     /// `resmgr exec`: it was a tool's before its first instruction.
@@ -164,7 +164,7 @@ impl ToolSums {
 }
 
 /// What a tool's use is compared with lines of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
     /// Memory in bytes.

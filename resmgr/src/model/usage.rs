@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What one process or one tool uses now.
 ///
 /// The first four fields are the specification's; their meaning: see each.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ResourceUsage {
     /// Memory in bytes: anonymous, shared and swapped-out pages of the processes.
     pub memory_bytes: usize,

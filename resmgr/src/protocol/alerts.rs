@@ -18,7 +18,7 @@ pub struct AlertsParams {
 }
 
 /// Alerts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AlertsReport {
     /// The oldest first; the last 1,024 of all tools are kept while the agent runs.
     pub alerts: Vec<Alert>,

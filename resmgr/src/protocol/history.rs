@@ -31,7 +31,7 @@ pub struct HistoryParams {
 }
 
 /// What instances of a name used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct HistoryReport {
     /// Version of this report's shape.
     pub version: u32,
@@ -46,7 +46,7 @@ pub struct HistoryReport {
 }
 
 /// What an instance used in a span of time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct HistoryEntry {
     /// Which instance.
     pub instance: u64,

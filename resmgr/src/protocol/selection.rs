@@ -20,7 +20,7 @@ pub enum ProcessSelection {
 }
 
 /// What processes are ordered by: the largest first, but for the pid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SortKey {
     /// Memory.

@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 /// What is used now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StatusReport {
     /// Version of this report's shape.
     pub version: u32,
@@ -32,7 +32,7 @@ pub struct StatusReport {
 }
 
 /// The agent: its own cost, and what it loses.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AgentStatus {
     /// Its process id.
     pub pid: u32,
@@ -86,7 +86,7 @@ pub struct AgentStatus {
 }
 
 /// How the history is kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct HistoryStatus {
     /// Bytes of the file that are in use, by the last time that they were counted.
     pub bytes: u64,
@@ -97,7 +97,7 @@ pub struct HistoryStatus {
 }
 
 /// One instance of a tool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ToolStatus {
     /// Name.
     pub name: ToolName,
@@ -180,7 +180,7 @@ pub struct ToolStatus {
 }
 
 /// Operations that somebody tells of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OperationsStatus {
     /// Those under way.
     pub under_way: Vec<OperationUse>,
@@ -191,7 +191,7 @@ pub struct OperationsStatus {
 }
 
 /// How a tool's first process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ExitReport {
     /// Why.
     pub cause: EndCause,
@@ -202,7 +202,7 @@ pub struct ExitReport {
 }
 
 /// Who started a tool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OwnerStatus {
     /// Process id.
     pub pid: u32,
@@ -213,7 +213,7 @@ pub struct OwnerStatus {
 }
 
 /// The most that a tool used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PeakStatus {
     /// Memory in bytes.
     pub memory_bytes: u64,
@@ -228,7 +228,7 @@ pub struct PeakStatus {
 }
 
 /// What events have counted for a tool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ToolEvents {
     /// Descriptors that calls have opened.
     pub fds_opened: u64,
@@ -255,7 +255,7 @@ pub struct ToolEvents {
 }
 
 /// A process that has ended and waits for its parent to reap it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ZombieStatus {
     /// Process id.
     pub pid: u32,
@@ -266,7 +266,7 @@ pub struct ZombieStatus {
 }
 
 /// A line that a tool went past, or fell back behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CrossingStatus {
     /// Of which resource.
     pub resource: Resource,
@@ -283,7 +283,7 @@ pub struct CrossingStatus {
 }
 
 /// Sums over the instances of a name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ToolSums {
     /// Instances.
     pub instances: u64,
@@ -302,7 +302,7 @@ pub struct ToolSums {
 }
 
 /// One process.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ProcessStatus {
     /// Process id (thread group id).
     pub pid: u32,
@@ -353,7 +353,7 @@ pub struct ProcessStatus {
 }
 
 /// One open descriptor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DescriptorStatus {
     /// Number.
     pub fd: u32,

@@ -73,14 +73,14 @@ pub struct SetLimitsParams {
 }
 
 /// The limits that instances of a tool have now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LimitsSet {
     /// By instance.
     pub tools: Vec<ToolLimitsStatus>,
 }
 
 /// The limits of one instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ToolLimitsStatus {
     /// Its name.
     pub tool: ToolName,

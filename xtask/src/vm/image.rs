@@ -27,12 +27,18 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "vm";
 
 /// Test binaries that stay on the host, and why.
-const ON_THE_HOST: [(&str, &str); 4] = [
+const ON_THE_HOST: [(&str, &str); 7] = [
     (
         "documents",
         "it compares documents with programs, which no kernel changes, by tools that the machine lacks",
     ),
     ("proxy", "it passes on what is said, which no kernel changes"),
+    (
+        "clients",
+        "it asks by clients in Python and TypeScript, which the machine lacks and no kernel changes",
+    ),
+    ("mcp", "it speaks with a client by pipes, which no kernel changes"),
+    ("wrap", "it changes a file, which no kernel changes"),
     ("history", "it keeps what was used in a file, which no kernel changes"),
     (
         "browser",

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     export::{Align, Column, Table, amount, duration, many},
     model::{Action, EndCause, Evidence, Reason, Resource, Step, ToolName},
-    protocol::{Client, CrossingStatus, ExitReport, StatusParams, ToolStatus},
+    protocol::{Client, CrossingStatus, ExitReport, HistoryReport, StatusParams, ToolStatus},
 };
 
 /// Flags of `resmgr explain`.
@@ -40,34 +40,45 @@ pub(super) struct Arguments {
 /// Explains, also what has ended lately.
 pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (report, history) = runtime.block_on(async {
+    let (tools, history) = runtime.block_on(async {
         let mut client = Client::connect(socket).await?;
-        let params = StatusParams {
-            tool: Some(arguments.tool.clone()),
-            ..StatusParams::default()
-        };
-        let report = client.status(params).await?;
-        // Without a history there is nothing to suggest by, and still much to say.
-        let history = Part::default().ask(&mut client, &arguments.tool).await.ok();
-        Ok::<_, Failure>((report, history))
+        ask(&mut client, &arguments.tool, arguments.instance).await
     })?;
-    let is_meant = |tool: &ToolStatus| arguments.instance.is_none_or(|instance| instance == tool.instance);
-    let tools: Vec<ToolStatus> = report.tools.into_iter().filter(is_meant).collect();
-    if tools.is_empty() {
-        let message = format!(
-            "no tool {0} of yours runs, or has ended lately; what it used: resmgr history {0}",
-            arguments.tool
-        );
-        return Err(Failure::new(Code::Failed, anyhow::anyhow!(message)));
-    }
     let lines = if arguments.json {
         vec![serde_json::to_string(&tools).map_err(|error| Failure::new(Code::Failed, error))?]
     } else {
-        let mut lines: Vec<String> = tools.iter().flat_map(explained).collect();
-        lines.extend(history.iter().flat_map(|history| suggestions(&arguments.tool, history)));
-        lines
+        told(&arguments.tool, &tools, history.as_ref())
     };
     Ok(output::print(&lines)?)
+}
+
+/// Asks for the instances of a name, or one, and for what they used, as far as that is remembered.
+pub(super) async fn ask(
+    client: &mut Client,
+    name: &ToolName,
+    instance: Option<u64>,
+) -> Result<(Vec<ToolStatus>, Option<HistoryReport>), Failure> {
+    let params = StatusParams {
+        tool: Some(name.clone()),
+        ..StatusParams::default()
+    };
+    let report = client.status(params).await?;
+    // Without a history there is nothing to suggest by, and still much to say.
+    let history = Part::default().ask(client, name).await.ok();
+    let is_meant = |tool: &ToolStatus| instance.is_none_or(|instance| instance == tool.instance);
+    let tools: Vec<ToolStatus> = report.tools.into_iter().filter(is_meant).collect();
+    if tools.is_empty() {
+        let message = format!("no tool {name} of yours runs, or has ended lately; what it used: resmgr history {name}");
+        return Err(Failure::new(Code::Failed, anyhow::anyhow!(message)));
+    }
+    Ok((tools, history))
+}
+
+/// All of it in words.
+pub(super) fn told(name: &ToolName, tools: &[ToolStatus], history: Option<&HistoryReport>) -> Vec<String> {
+    let mut lines: Vec<String> = tools.iter().flat_map(explained).collect();
+    lines.extend(history.iter().flat_map(|history| suggestions(name, history)));
+    lines
 }
 
 fn explained(tool: &ToolStatus) -> Vec<String> {

@@ -174,7 +174,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     let lines = if *json {
         vec![serde_json::to_string(&set).map_err(|error| Failure::new(Code::Failed, error))?]
     } else {
-        render(&set)
+        told(&set)
     };
     Ok(output::print(&lines)?)
 }
@@ -199,7 +199,8 @@ async fn shown(socket: &Path, tool: Option<ToolName>) -> Result<LimitsSet, Failu
     }
 }
 
-fn render(set: &LimitsSet) -> Vec<String> {
+/// Limits in words.
+pub(super) fn told(set: &LimitsSet) -> Vec<String> {
     let column = |heading, align| Column { heading, align };
     let mut table = Table::new(&[
         column("TOOL", Align::Left),

@@ -123,7 +123,7 @@ pub(super) async fn show(socket: &Path, arguments: &Arguments) -> Result<(), Fai
         let lines = if arguments.json {
             vec![serde_json::to_string(&report).map_err(|error| Failure::new(Code::Failed, error))?]
         } else {
-            render(&report, arguments, width)
+            told(&report, arguments.tool.as_ref(), arguments.pid.is_some(), width)
         };
         let Some(Watch(interval)) = arguments.watch else {
             return Ok(output::print(&lines)?);
@@ -137,16 +137,22 @@ pub(super) async fn show(socket: &Path, arguments: &Arguments) -> Result<(), Fai
     }
 }
 
-fn render(report: &StatusReport, arguments: &Arguments, width: Option<usize>) -> Vec<String> {
+/// A report in words: of all tools, or those of a name; or of one process in detail.
+pub(super) fn told(
+    report: &StatusReport,
+    tool: Option<&ToolName>,
+    detailed: bool,
+    width: Option<usize>,
+) -> Vec<String> {
     let mut lines = vec![summary(report), cost(report), String::new()];
-    let detailed = arguments.pid.is_some();
     if !detailed {
-        lines.extend(tools::render(&report.tools, arguments.tool.as_ref(), width));
+        lines.extend(tools::render(&report.tools, tool, width));
     }
-    let processes = report.processes.as_deref().unwrap_or_default();
-    lines.extend(process_table(processes).lines(width));
-    if let (true, Some(process)) = (detailed, processes.first()) {
-        lines.extend(details(process, width));
+    if let Some(processes) = &report.processes {
+        lines.extend(process_table(processes).lines(width));
+        if let (true, Some(process)) = (detailed, processes.first()) {
+            lines.extend(details(process, width));
+        }
     }
     match width {
         Some(width) => lines

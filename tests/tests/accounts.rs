@@ -1,5 +1,5 @@
 //! 64 tasks over 1,000 tools of one program: no update is lost, nothing locks up, and the agent has it all in the end. For
-//! some seconds; with RESMGR_TEST_FULL for a minute.
+//! some seconds; with `RESMGR_TEST_FULL` for a minute.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -26,6 +26,37 @@ struct Sum {
 
 fn index(random: &mut Random) -> usize {
     usize::try_from(random.below(1000)).unwrap() % TOOLS
+}
+
+/// Tells something of a tool, or asks how it stands.
+fn tell(manager: &EnhancedResourceManager, tool: &ToolName, task: usize, sum: &mut Sum, random: &mut Random) {
+    match random.below(5) {
+        0 => {
+            manager.release_memory(tool, sum.memory_bytes / 2).unwrap();
+            sum.memory_bytes -= sum.memory_bytes / 2;
+        }
+        1 => {
+            let us = u64::from(random.below(50));
+            manager.track_cpu_time(tool, Duration::from_micros(us)).unwrap();
+            sum.cpu_us += us;
+        }
+        2 => {
+            // Each task has numbers of its own: twice the same is once.
+            let number = u32::try_from(task).unwrap();
+            manager.track_file_handle(tool, number).unwrap();
+            manager.track_file_handle(tool, number).unwrap();
+            assert!(manager.release_file_handle(tool, number).unwrap());
+            assert!(!manager.release_file_handle(tool, number).unwrap());
+        }
+        3 => {
+            let _ = manager.status(tool).unwrap();
+        }
+        _ => {
+            let bytes = u64::from(random.below(1 << 16));
+            manager.track_memory_allocation(tool, bytes).unwrap();
+            sum.memory_bytes += bytes;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -61,37 +92,7 @@ async fn many_tasks_over_many_tools_lose_nothing() {
                 while Instant::now() < until {
                     for _ in 0..256 {
                         let n = index(&mut random);
-                        let (tool, sum) = (
-                            &tools[usize::try_from(n).unwrap()],
-                            &mut sums[usize::try_from(n).unwrap()],
-                        );
-                        match random.below(5) {
-                            0 => {
-                                manager.release_memory(tool, sum.memory_bytes / 2).unwrap();
-                                sum.memory_bytes -= sum.memory_bytes / 2;
-                            }
-                            1 => {
-                                let us = u64::from(random.below(50));
-                                manager.track_cpu_time(tool, Duration::from_micros(us)).unwrap();
-                                sum.cpu_us += us;
-                            }
-                            2 => {
-                                // Each task has numbers of its own: twice the same is once.
-                                let number = u32::try_from(task).unwrap();
-                                manager.track_file_handle(tool, number).unwrap();
-                                manager.track_file_handle(tool, number).unwrap();
-                                assert!(manager.release_file_handle(tool, number).unwrap());
-                                assert!(!manager.release_file_handle(tool, number).unwrap());
-                            }
-                            3 => {
-                                let _ = manager.status(tool).unwrap();
-                            }
-                            _ => {
-                                let bytes = u64::from(random.below(1 << 16));
-                                manager.track_memory_allocation(tool, bytes).unwrap();
-                                sum.memory_bytes += bytes;
-                            }
-                        }
+                        tell(&manager, &tools[n], task, &mut sums[n], &mut random);
                         told += 1;
                     }
                     if random.below(64) == 0 {

@@ -1,6 +1,5 @@
 //! The one structure that all threads of a program share, in all orders in which they can meet: its own source, over loom's
 //! atomics and locks in the place of the standard library's.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod sync {
     pub(super) use loom::sync::{

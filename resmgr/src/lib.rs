@@ -15,6 +15,7 @@ pub mod engine;
 pub mod export;
 pub mod history;
 pub mod kernel;
+pub mod manager;
 pub mod model;
 pub mod pattern;
 pub mod protocol;

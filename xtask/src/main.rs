@@ -49,6 +49,7 @@ Usage: cargo xtask COMMAND
       estimator                  a sample and a series' state, over 4,000 series; scores of the committed series
       exec                       `resmgr exec` beyond the host's own cgroup move; how soon `status --json` answers
       hooks                      each hook by the kernel's BPF statistics, in a tool and in none
+      manager                    what the library costs its program: records and statuses a second on a core
       outside                    calls timed without an agent, with one, in a tool, and under bpftrace (on PATH)
       react                      from a line crossed to the alert, from `resmgr cleanup` and from the end of a grace to the last process gone;
                                  with `--vm`, that last beside earlyoom

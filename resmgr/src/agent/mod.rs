@@ -21,7 +21,7 @@ use std::{
 use resmgr_common::ABI_VERSION;
 
 use crate::{
-    config::{LimitPolicy, Rule},
+    config::{Config, LimitPolicy, Rule},
     kernel::{BpfObject, HostFacts, Kernel, KernelError},
     model::{Retention, Tuning},
 };
@@ -33,6 +33,7 @@ pub use tools::leaves;
 
 /// Where an agent lives and how it works.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct AgentOptions {
     /// The control socket.
     pub socket: PathBuf,
@@ -44,6 +45,8 @@ pub struct AgentOptions {
     pub cgroup_root: Option<PathBuf>,
     /// Undo everything on exit.
     pub ephemeral: bool,
+    /// It is a part of another program, whose signals and limits it leaves alone.
+    pub embedded: bool,
     /// Go by events alone.
     pub no_sweep: bool,
     /// Count events of every process, not of tools' alone.
@@ -68,6 +71,34 @@ pub struct AgentOptions {
     pub object: BpfObject,
     /// The kernel's type information, where it is not in its usual place.
     pub btf: Option<PathBuf>,
+}
+
+impl AgentOptions {
+    /// An agent that is part of a program: its socket and state are in a folder of the program's own, nothing is pinned, and
+    /// on exit everything is undone.
+    pub fn embedded(folder: &Path, config: Config) -> Self {
+        let cgroup2 = HostFacts::look(None).cgroup2;
+        Self {
+            socket: folder.join("resmgr.sock"),
+            state_dir: folder.join("state"),
+            pin_dir: folder.join("pins"),
+            cgroup_root: cgroup2.map(|root| root.join(format!("resmgr-{}", std::process::id()))),
+            ephemeral: true,
+            embedded: true,
+            no_sweep: false,
+            track_all: false,
+            rules: config.rules,
+            limits: config.limits,
+            tuning: config.tuning,
+            retention: config.retention,
+            alert_command: config.alert_command,
+            sweep_interval: config.sweep_interval,
+            max_processes: config.max_processes,
+            ring_bytes: config.ring_bytes,
+            object: BpfObject::embedded(),
+            btf: None,
+        }
+    }
 }
 
 /// Removes what an agent has left: detaches its programs and forgets what they counted, and puts back what it changed for

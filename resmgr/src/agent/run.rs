@@ -16,7 +16,7 @@ use super::{
     instance::{self, Instance},
     operations::Operations,
     server::{self, Told as FromClients},
-    start::{Signals, open_journal, raise_descriptors, start_kernel},
+    start::{Signalled, Signals, open_journal, raise_descriptors, start_kernel},
     tools::{Asked, Tools},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     enforce::Journal,
     engine::Engine,
     kernel::{HostFacts, Kernel, KernelError, Mounts, Readable},
-    model::{Clock as _, Timestamp},
+    model::{Clock as _, SourceError, Timestamp},
 };
 
 pub(super) use answers::to_line;
@@ -54,7 +54,7 @@ enum Wake {
     Stop(&'static str),
 }
 
-/// Runs an agent until it is told to stop: by SIGTERM, by SIGINT, or by `stop`. `ready` is called once clients are
+/// Runs an agent until it is told to stop: by SIGTERM, by SIGINT, or by `stop`; an embedded one by `stop` alone. `ready` is called once clients are
 /// answered.
 ///
 /// Where it fails, nothing stays attached, and what it mounted is unmounted.
@@ -64,9 +64,13 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
     if !rustix::process::geteuid().is_root() {
         return Err(KernelError::NotRoot.into());
     }
-    raise_descriptors();
-    // Signals that come while the programs load are remembered, not deadly.
-    let signals = Signals::listen()?;
+    let signals = if options.embedded {
+        Signals::none()
+    } else {
+        raise_descriptors();
+        // Signals that come while the programs load are remembered, not deadly.
+        Signals::listen()?
+    };
     let (claim, listener) = Instance::claim(&options.socket).await?;
     let mut state_made = Vec::new();
     let mut journal = None;
@@ -267,10 +271,11 @@ impl Agent {
     async fn next_wake(&mut self, stop: &mut mpsc::Receiver<()>) -> Wake {
         tokio::select! {
             biased;
-            _ = self.told.signals.terminate.recv() => Wake::Stop("SIGTERM"),
-            _ = self.told.signals.interrupt.recv() => Wake::Stop("SIGINT"),
+            signalled = self.told.signals.next() => match signalled {
+                Signalled::Stop(why) => Wake::Stop(why),
+                Signalled::Reload => Wake::Reload,
+            },
             Some(()) = stop.recv() => Wake::Stop("asked to"),
-            _ = self.told.signals.hang_up.recv() => Wake::Reload,
             _ = self.tick.tick() => Wake::Tick,
             () = sleep_until(self.look_again.unwrap_or_else(Instant::now)), if self.look_again.is_some() => Wake::Tick,
             Some(asked) = self.told.endings.recv() => Wake::Ending(asked),
@@ -300,6 +305,11 @@ impl Agent {
         if decided {
             self.engine.take_in(&self.clock)?;
         }
+        Ok(self.heed_crossings()?)
+    }
+
+    /// Tells of lines that were crossed, and raises limits that use has come near to.
+    fn heed_crossings(&mut self) -> Result<(), SourceError> {
         let crossings = self.engine.take_crossings();
         if !crossings.is_empty() {
             self.alerting.crossed(&self.engine, &crossings, &self.clock);

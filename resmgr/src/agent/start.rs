@@ -47,11 +47,17 @@ pub(super) fn start_kernel(facts: &HostFacts, options: &AgentOptions) -> Result<
     Ok(Kernel::start(facts, &load)?)
 }
 
-/// The signals that an agent heeds.
+/// The signals that an agent heeds; none where the process is its user's.
 pub(super) struct Signals {
-    pub(super) terminate: Signal,
-    pub(super) interrupt: Signal,
-    pub(super) hang_up: Signal,
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+    hang_up: Option<Signal>,
+}
+
+/// What a signal has asked for.
+pub(super) enum Signalled {
+    Stop(&'static str),
+    Reload,
 }
 
 impl Signals {
@@ -63,9 +69,36 @@ impl Signals {
             })
         };
         Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hang_up: listen(SignalKind::hangup())?,
+            terminate: Some(listen(SignalKind::terminate())?),
+            interrupt: Some(listen(SignalKind::interrupt())?),
+            hang_up: Some(listen(SignalKind::hangup())?),
         })
+    }
+
+    /// None: they are its user's.
+    pub(super) const fn none() -> Self {
+        Self {
+            terminate: None,
+            interrupt: None,
+            hang_up: None,
+        }
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Signalled {
+        tokio::select! {
+            biased;
+            () = received(self.terminate.as_mut()) => Signalled::Stop("SIGTERM"),
+            () = received(self.interrupt.as_mut()) => Signalled::Stop("SIGINT"),
+            () = received(self.hang_up.as_mut()) => Signalled::Reload,
+        }
+    }
+}
+
+/// Waits for a signal; for ever where it is not listened for.
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
     }
 }

@@ -121,6 +121,7 @@ impl Arguments {
             pin_dir: self.pin_dir.clone(),
             cgroup_root: self.cgroup_root.clone(),
             ephemeral: self.ephemeral,
+            embedded: false,
             no_sweep: self.no_sweep,
             track_all: self.track == Track::All,
             rules: config.rules,

@@ -202,6 +202,7 @@ fn register(arguments: &Arguments, socket: &Path) -> Result<Registered, Untracke
         Ok(client
             .register(RegisterParams {
                 tool,
+                instance: None,
                 cidfile,
                 operation: arguments.operations,
                 limits,

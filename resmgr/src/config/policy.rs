@@ -102,8 +102,8 @@ impl LimitPolicy {
         let is_given = said.iter().any(|(asked, _)| asked.has_limits());
         let mut enforcement = Enforcement {
             mode: match origin {
-                ToolOrigin::Exec if is_given => Mode::Enforce,
-                ToolOrigin::Exec => Mode::Throttle,
+                ToolOrigin::Exec | ToolOrigin::Api if is_given => Mode::Enforce,
+                ToolOrigin::Exec | ToolOrigin::Api => Mode::Throttle,
                 ToolOrigin::Process | ToolOrigin::Cgroup | ToolOrigin::Rule => Mode::Observe,
             },
             ..Enforcement::default()

@@ -28,6 +28,16 @@ pub enum HeldBy {
 impl Means {
     /// How a limit of a tool is held; of one that is only observed, nothing is to be.
     pub fn hold(self, resource: Resource, mode: Mode, origin: ToolOrigin) -> HeldBy {
+        match self.of_processes(resource, mode, origin) {
+            HeldBy::Nothing(_) if origin == ToolOrigin::Api => {
+                HeldBy::Instead("the library alone, which refuses what it is told of")
+            }
+            held => held,
+        }
+    }
+
+    /// The same of a tool's processes.
+    fn of_processes(self, resource: Resource, mode: Mode, origin: ToolOrigin) -> HeldBy {
         if resource == Resource::Connections {
             return if self.connects {
                 HeldBy::Kernel("connect fails beyond the maximum, also when no agent runs")
@@ -38,7 +48,7 @@ impl Means {
         if resource == Resource::Fds && self.descriptors {
             return HeldBy::Kernel("open, socket and the like fail beyond the maximum, also when no agent runs");
         }
-        if origin != ToolOrigin::Exec {
+        if !origin.has_leaf() {
             return match mode {
                 Mode::Enforce => HeldBy::Instead("the end of the tool, when it stays at the maximum for its grace"),
                 Mode::Observe | Mode::Throttle => {
@@ -139,6 +149,10 @@ mod tests {
         assert!(lacks(ALL, Resource::Memory, Mode::Throttle, ToolOrigin::Process));
         assert!(!lacks(ALL, Resource::Memory, Mode::Enforce, ToolOrigin::Cgroup));
         assert!(!lacks(ALL, Resource::Connections, Mode::Throttle, ToolOrigin::Rule));
+        // The library refuses what it is told of.
+        for resource in Resource::ALL {
+            assert!(!lacks(none, resource, Mode::Throttle, ToolOrigin::Api), "{resource}");
+        }
         let nothing = LimitsAsked::default();
         assert_eq!(none.lacks(&nothing, Enforcement::default(), exec), None);
     }

@@ -17,7 +17,7 @@ pub(super) fn observed(tool: &TrackedTool) -> Observed<'_> {
         uid: tool.identity.uid,
         limits: tool.limits,
         uses: Resource::ALL.map(|resource| tool.value(resource)),
-        cpu_share: tool.usage.cpu_share,
+        cpu_share: tool.cpu_share(),
         ended_operation_ms: tool.ended_operation_ms(),
         oom_kills: tool.oom_kills,
         mode: tool.identity.enforcement.mode,
@@ -88,13 +88,13 @@ impl<S: Source> Engine<S> {
             let Some(tool) = self.tracker.tool_mut(slot) else {
                 continue;
             };
-            tool.look_for_operations();
+            let now = clock.now();
+            tool.look_for_operations(now.monotonic_ns);
             let sample = Observed {
                 is_sample: true,
                 may_lower: is_whole && !tool.stall.is_felt(),
                 ..observed(tool)
             };
-            let now = clock.now();
             let decisions = self.adaptive.decide(&sample, now);
             self.decided(slot, &decisions, now)?;
         }

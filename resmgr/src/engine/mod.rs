@@ -2,6 +2,7 @@
 
 mod adapting;
 mod operations;
+mod told;
 mod tools;
 
 use std::collections::{HashSet, VecDeque};
@@ -247,7 +248,8 @@ impl<S: Source> Engine<S> {
         let mut files = self.source.details(&pids)?;
         files.retain(|file| ids.contains(&file.id));
         files.sort_unstable_by_key(|file| (file.id, file.fd));
-        let mut usage = ResourceUsage::from_parts(tool.usage.memory, tool.usage.cpu_ns, &files);
+        let mut usage = ResourceUsage::from_parts(tool.usage.memory, tool.cpu_ns(), &files);
+        tool.by_client.add_to(&mut usage);
         usage.memory_bytes = usize::try_from(tool.memory_bytes()).unwrap_or(usize::MAX);
         Ok(usage)
     }

@@ -118,7 +118,7 @@ impl<S: Source> Engine<S> {
         tool.limits = limits;
         tool.identity.enforcement = enforcement;
         self.source
-            .set_lines(&tool.identity, &tool.limits_now(), tool.adjustment())?;
+            .set_lines(&tool.identity, &tool.limits_now(), tool.lined())?;
         self.source.describe_tool(&tool.identity, &limits)
     }
 
@@ -133,7 +133,7 @@ impl<S: Source> Engine<S> {
         if now == before {
             return Ok(());
         }
-        self.source.set_lines(&tool.identity, &now, tool.adjustment())
+        self.source.set_lines(&tool.identity, &now, tool.lined())
     }
 
     /// Has a process taken into a tool when it executes a program, or by the next sweep.
@@ -193,7 +193,7 @@ impl<S: Source> Engine<S> {
             tool.sums.processes == 0
                 && tool.processes_total() > 0
                 && tool.usage.pids.is_empty()
-                && tool.identity.origin != ToolOrigin::Cgroup
+                && !matches!(tool.identity.origin, ToolOrigin::Cgroup | ToolOrigin::Api)
         };
         self.tracker
             .tools()

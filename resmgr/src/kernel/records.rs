@@ -83,6 +83,7 @@ pub(super) fn identity(slot: ToolSlot, record: &ToolRecord) -> Option<ToolIdenti
         ToolOrigin::Process,
         ToolOrigin::Cgroup,
         ToolOrigin::Rule,
+        ToolOrigin::Api,
     ];
     let cgroup = text(&record.cgroup);
     Some(ToolIdentity {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Enforcement, LONGEST_GRACE_MS, Mode, Orphans, Resource, ResourceStatus};
+use super::{LimitSpan, LimitsAsked, Resource, ResourceStatus};
 
 /// The limits in force for a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,95 +97,15 @@ impl FromStr for Profile {
     }
 }
 
-/// A limit that somebody asks for, in the resource's unit: one number is the maximum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitSpan {
-    /// The lowest that the limit may become, where that was said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<u64>,
-    /// The highest.
-    pub max: u64,
-}
-
-/// Limits that somebody asks for; what is left out stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitsAsked {
-    /// All of them at once; what follows goes beyond.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub profile: Option<Profile>,
-    /// Memory in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<LimitSpan>,
-    /// CPU time per operation in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<LimitSpan>,
-    /// Open descriptors.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fds: Option<LimitSpan>,
-    /// Connections.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connections: Option<LimitSpan>,
-    /// What is done about a use that reaches its limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    /// Whether the kernel refuses at the limit in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub strict: Option<bool>,
-    /// Whether connections to this host itself are never refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exempt_loopback: Option<bool>,
-    /// What is done about processes that outlive their tool's first one, or whoever started the tool.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub orphans: Option<Orphans>,
-    /// How long processes that are asked to end may take before they are killed, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grace_ms: Option<u64>,
-}
-
-impl LimitsAsked {
-    /// What is asked for a resource.
-    pub const fn span(&self, resource: Resource) -> Option<LimitSpan> {
+impl ResourceLimits {
+    /// A resource's, in its unit.
+    pub const fn of(&self, resource: Resource) -> u64 {
         match resource {
-            Resource::Memory => self.memory,
-            Resource::Cpu => self.cpu,
-            Resource::Fds => self.fds,
-            Resource::Connections => self.connections,
+            Resource::Memory => self.max_memory_bytes as u64,
+            Resource::Cpu => self.max_cpu_time_ms,
+            Resource::Fds => self.max_file_handles as u64,
+            Resource::Connections => self.max_network_connections as u64,
         }
-    }
-
-    /// What is wrong with what is asked for, of which resource; `None` where it can be had.
-    pub fn fault(&self) -> Option<(Resource, &'static str)> {
-        let fault = |resource: Resource| {
-            let span = self.span(resource)?;
-            if span.base.unwrap_or(span.max).min(span.max) < resource.least_limit() {
-                return Some((resource, "is lower than makes sense"));
-            }
-            (span.base > Some(span.max)).then_some((resource, "has a base above its maximum"))
-        };
-        Resource::ALL.into_iter().find_map(fault)
-    }
-
-    /// Whether a limit is asked for.
-    pub fn has_limits(&self) -> bool {
-        self.profile.is_some() || Resource::ALL.into_iter().any(|resource| self.span(resource).is_some())
-    }
-
-    /// Enforcement as it is asked for, over what holds without.
-    pub fn enforcement(&self, without: Enforcement) -> Enforcement {
-        Enforcement {
-            mode: self.mode.unwrap_or(without.mode),
-            strict: self.strict.unwrap_or(without.strict),
-            exempt_loopback: self.exempt_loopback.unwrap_or(without.exempt_loopback),
-            orphans: self.orphans.unwrap_or(without.orphans),
-            grace_ms: self.grace_ms.unwrap_or(without.grace_ms).min(LONGEST_GRACE_MS),
-        }
-    }
-
-    /// Whether anything is asked for.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 }
 
@@ -279,6 +199,31 @@ impl ToolLimits {
             Resource::Cpu => self.cpu,
             Resource::Fds => self.fds,
             Resource::Connections => self.connections,
+        }
+    }
+
+    /// The limits in force, in the specification's terms.
+    pub fn in_force(&self) -> ResourceLimits {
+        self.each(|range| range.current)
+    }
+
+    /// The bases, in the specification's terms.
+    pub fn bases(&self) -> ResourceLimits {
+        self.each(|range| range.base)
+    }
+
+    /// The maxima, in the specification's terms.
+    pub fn maxima(&self) -> ResourceLimits {
+        self.each(|range| range.max)
+    }
+
+    fn each(&self, of: impl Fn(LimitRange) -> u64) -> ResourceLimits {
+        let count = |range| usize::try_from(of(range)).unwrap_or(usize::MAX);
+        ResourceLimits {
+            max_memory_bytes: count(self.memory),
+            max_cpu_time_ms: of(self.cpu),
+            max_file_handles: count(self.fds),
+            max_network_connections: count(self.connections),
         }
     }
 

@@ -74,6 +74,15 @@ pub enum ToolOrigin {
     Cgroup,
     /// A rule of the configuration.
     Rule,
+    /// The library: it lives in its client's process, which tells what it uses, and may have processes beside that.
+    Api,
+}
+
+impl ToolOrigin {
+    /// Whether its processes are put into a cgroup of the tool's own; others' cgroups are only read.
+    pub const fn has_leaf(self) -> bool {
+        matches!(self, Self::Exec | Self::Api)
+    }
 }
 
 /// Where the kernel keeps a tool's sums: a number that another tool may have after it.

@@ -17,10 +17,10 @@ use tokio::{
 };
 
 use super::{
-    AlertsParams, AlertsReport, AttachParams, BeginOperationParams, CleanUpParams, CleanUpReport, EndOperationParams,
-    FrameError, HistoryParams, HistoryReport, LimitsSet, Lines, MAX_RESPONSE_BYTES, Method, OperationBegun, Outcome,
-    Refusal, RegisterParams, Registered, Request, Response, SetLimitsParams, StatusParams, StatusReport, ToolState,
-    WatchParams,
+    AdjustParams, AlertsParams, AlertsReport, AttachParams, BeginOperationParams, CleanUpParams, CleanUpReport,
+    EndOperationParams, FrameError, HistoryParams, HistoryReport, InitializeParams, LimitsSet, Lines,
+    MAX_RESPONSE_BYTES, Method, OperationBegun, Outcome, Refusal, RegisterParams, Registered, ReportParams, Reported,
+    Request, Response, SetLimitsParams, StatusParams, StatusReport, ToldStatus, ToolState, WatchParams,
 };
 use crate::model::{LONGEST_GRACE_MS, OperationUse};
 
@@ -118,6 +118,21 @@ impl Client {
     /// Asks for alerts, and acknowledges them.
     pub async fn alerts(&mut self, params: AlertsParams) -> Result<AlertsReport, ClientError> {
         self.ask(Method::Alerts(params)).await
+    }
+
+    /// Begins a tool that lives in this process.
+    pub async fn initialize(&mut self, params: InitializeParams) -> Result<ToldStatus, ClientError> {
+        self.ask(Method::Initialize(params)).await
+    }
+
+    /// Tells what such tools use.
+    pub async fn report(&mut self, params: ReportParams) -> Result<Reported, ClientError> {
+        self.ask(Method::Report(params)).await
+    }
+
+    /// Has a tool's use looked at, and its limits adjusted.
+    pub async fn adjust(&mut self, params: AdjustParams) -> Result<ToldStatus, ClientError> {
+        self.ask(Method::Adjust(params)).await
     }
 
     /// Asks what tools of a name used over time.

@@ -11,6 +11,7 @@ mod history;
 mod operations;
 mod selection;
 mod status;
+mod told;
 mod tools;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,7 @@ pub use status::{
     AgentStatus, CrossingStatus, DescriptorStatus, ExitReport, HistoryStatus, OperationsStatus, OwnerStatus,
     PeakStatus, ProcessStatus, StatusReport, ToolEvents, ToolStatus, ToolSums, ZombieStatus,
 };
+pub use told::{AdjustParams, InitializeParams, ReportParams, Reported, ToldStatus, ToolReport};
 pub use tools::{AttachParams, AttachTarget, LimitsSet, RegisterParams, Registered, SetLimitsParams, ToolLimitsStatus};
 
 /// The version of this language.
@@ -60,6 +62,12 @@ pub enum Method {
     EndOperation(EndOperationParams),
     /// How a tool stands, once that is another.
     Watch(WatchParams),
+    /// A tool begins that lives in the caller's own process.
+    Initialize(InitializeParams),
+    /// What such tools use.
+    Report(ReportParams),
+    /// A tool's use is looked at, and its limits are adjusted.
+    Adjust(AdjustParams),
 }
 
 /// A request with its version.

@@ -12,6 +12,9 @@ use crate::model::{Enforcement, LimitsAsked, OperationKind, ToolLimits, ToolName
 pub struct RegisterParams {
     /// The tool's name.
     pub tool: ToolName,
+    /// The instance that was initialised before, and that the caller joins; one of its own where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<u64>,
     /// A file in which a container runtime writes the identity of the container that the tool starts: its processes are
     /// the tool's too.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,7 @@
 //! `ResourceTracker`: from events and sweeps to what each process uses. Reads no clock, file or map.
 
 mod belonging;
+mod by_client;
 mod drift;
 mod operations;
 mod stall;
@@ -17,6 +18,7 @@ use crate::model::{
 };
 
 use belonging::Belonging;
+pub use by_client::{ByClient, TooMany};
 pub use stall::{Counted, Stall};
 pub use told::ToldOperations;
 pub use tools::TrackedTool;

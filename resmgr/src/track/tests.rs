@@ -354,18 +354,18 @@ fn connections_that_come_while_sweeps_run_give_a_tool_no_room_for_more() {
     for (seen, before, after) in [(3, sums(3, 3), sums(5, 5)), (5, sums(5, 5), sums(7, 7))] {
         swept(&mut tool, seen, before);
         tool.adjust(&after);
-        assert_eq!(tool.adjustment().connections, 0);
+        assert_eq!(tool.lined().connections, 0);
     }
     // Two go and two come: as many as before, and yet others.
     for seen in [6, 6] {
         swept(&mut tool, seen, sums(7, 7));
         tool.adjust(&sums(7, 9));
-        assert_eq!(tool.adjustment().connections, 0);
+        assert_eq!(tool.lined().connections, 0);
     }
     // What stays is a difference: at the second look, not at the first.
     for expected in [0, -1] {
         swept(&mut tool, 6, sums(7, 9));
         tool.adjust(&sums(7, 9));
-        assert_eq!(tool.adjustment().connections, expected);
+        assert_eq!(tool.lined().connections, expected);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::{
-    Stall,
+    ByClient, Stall,
     operations::Operations,
     told::ToldOperations,
     used::{Latecomers, Shared, ToolPeaks, ToolUse},
@@ -34,6 +34,8 @@ pub struct TrackedTool {
     pub sums: ToolSums,
     /// What its processes use together.
     pub usage: ToolUse,
+    /// What its client told of it, beside its processes.
+    pub by_client: ByClient,
     /// What its leaf is charged with, less what can be dropped, in bytes; `None` where there is no leaf that counts it.
     pub charged_bytes: Option<u64>,
     shared: Option<Shared>,
@@ -66,7 +68,10 @@ pub struct TrackedTool {
     operations: Operations,
     /// Operations that somebody tells of.
     pub told: ToldOperations,
+    /// What is added to the programs' sums for what they do not know of its processes.
     adjustment: ToolAdjustment,
+    /// That, and what was told: what the programs' sums are compared with lines by.
+    lined: ToolAdjustment,
 }
 
 impl TrackedTool {
@@ -80,6 +85,7 @@ impl TrackedTool {
             identity,
             limits,
             usage: ToolUse::default(),
+            by_client: ByClient::default(),
             charged_bytes: None,
             shared: None,
             peaks: ToolPeaks::default(),
@@ -98,12 +104,18 @@ impl TrackedTool {
             operations: Operations::default(),
             told: ToldOperations::default(),
             adjustment: ToolAdjustment::default(),
+            lined: ToolAdjustment::default(),
         }
     }
 
     /// Memory in bytes that counts against its limit: what its leaf is charged with, or what its processes hold, less
-    /// what they share.
+    /// what they share; and what was told.
     pub fn memory_bytes(&self) -> u64 {
+        self.held_bytes() + self.by_client.memory_bytes()
+    }
+
+    /// The part of it that its processes hold.
+    fn held_bytes(&self) -> u64 {
         let held = || match self.usage.memory {
             Some(memory) => memory.counted_bytes() - self.shared_bytes(),
             None => u64::try_from(self.sums.memory_bytes).unwrap_or(0),
@@ -145,22 +157,23 @@ impl TrackedTool {
                     OperationKind::Run => self.sums.cpu_ns,
                     OperationKind::Mcp | OperationKind::Api => self.told.most_cpu_ns(),
                 };
-                return ns / 1_000_000;
+                return (ns + self.by_client.operation_ns(self.identity.operation)) / 1_000_000;
             }
             Resource::Fds => self.sums.fds_open + self.adjustment.fds,
             Resource::Connections => self.sums.connections_open + self.adjustment.connections,
         };
-        u64::try_from(sum).unwrap_or(0)
+        u64::try_from(sum).unwrap_or(0) + self.by_client.value(resource)
     }
 
     /// Looks whether operations have ended since it was last looked.
-    pub fn look_for_operations(&mut self) {
+    pub fn look_for_operations(&mut self, now_ns: u64) {
         self.operations.look(&self.sums, self.identity.operation);
+        self.by_client.look(now_ns);
     }
 
     /// CPU time in milliseconds of an operation that had ended when it was last looked; the mean of several.
     pub fn ended_operation_ms(&self) -> Option<u64> {
-        self.operations.ended_ms()
+        self.operations.ended_ms().or(self.by_client.ended_ms())
     }
 
     /// CPU time in milliseconds of the operation that ended with the tool.
@@ -168,15 +181,18 @@ impl TrackedTool {
         let is_under_way = if self.identity.operation.is_told() {
             self.told.is_under_way()
         } else {
-            self.sums.operations > 0
+            self.sums.operations > 0 || self.by_client.has_operated()
         };
         is_under_way.then(|| self.value(Resource::Cpu))
     }
 
     /// Shares out what it has used until now among the operations under way, of CPU time so much since it began.
     pub fn share_out(&mut self, cpu_ns: u64) {
-        let seen = [Resource::Memory, Resource::Fds, Resource::Connections].map(|resource| self.value(resource));
-        self.told.share_out(cpu_ns, seen);
+        let mut seen = [Resource::Memory, Resource::Fds, Resource::Connections].map(|resource| self.value(resource));
+        for (seen, beyond) in seen.iter_mut().zip(self.by_client.beyond()) {
+            *seen += beyond;
+        }
+        self.told.share_out(cpu_ns + self.by_client.cpu_ns(), seen);
     }
 
     /// Its limits, less what others have of a budget that they share.
@@ -258,16 +274,19 @@ impl TrackedTool {
         let operation_cpu_ms = self.last_operation_ms().unwrap_or(0);
         let peaks = &mut self.peaks;
         peaks.operation_cpu_ms = peaks.operation_cpu_ms.max(operation_cpu_ms);
-        peaks.open_fds = peaks.open_fds.max(self.usage.open_fds);
-        peaks.connections = peaks.connections.max(self.usage.connections);
+        peaks.open_fds = peaks
+            .open_fds
+            .max(self.usage.open_fds + self.by_client.value(Resource::Fds));
+        let connections = self.usage.connections + self.by_client.value(Resource::Connections);
+        peaks.connections = peaks.connections.max(connections);
         peaks.processes = peaks.processes.max(self.usage.processes);
         let memory = self.memory_bytes().max(self.sums.memory_peak_bytes);
         self.peaks.memory_bytes = self.peaks.memory_bytes.max(memory);
     }
 
     /// What is added to the programs' sums, as it was last told them.
-    pub fn adjustment(&self) -> ToolAdjustment {
-        self.adjustment
+    pub fn lined(&self) -> ToolAdjustment {
+        self.lined
     }
 
     /// What is to be added to the programs' sums, `now` being what they are; `None` where nothing changes. Its own sums are
@@ -316,13 +335,14 @@ impl TrackedTool {
     }
 
     fn memory_off(&self, now: &ToolSums) -> i64 {
-        signed(self.memory_bytes()) - now.memory_bytes
+        signed(self.held_bytes()) - now.memory_bytes
     }
 
     fn adjusted(&mut self, adjustment: ToolAdjustment) -> Option<ToolAdjustment> {
-        let changed = adjustment != self.adjustment;
         self.adjustment = adjustment;
-        changed.then_some(adjustment)
+        let lined = self.by_client.beside(adjustment);
+        let changed = lined != std::mem::replace(&mut self.lined, lined);
+        changed.then_some(lined)
     }
 }
 

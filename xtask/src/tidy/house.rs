@@ -37,7 +37,7 @@ const TABLE: [(&str, &[&str]); 17] = [
     ("agent", BELOW_AGENT),
     // The library: it starts an agent of its own, or asks one.
     ("manager", &["model", "config", "protocol", "agent"]),
-    ("tool", &["model", "protocol", "manager"]),
+    ("tool", &["model", "protocol", "manager", "kernel"]),
     // Of the agent, what it shows at its own top.
     ("cli", ALL),
 ];

@@ -48,7 +48,7 @@ pub(super) fn sample(tool: &TrackedTool, needs: [u64; 4], now: Timestamp) -> Usa
     for (value, resource) in values.iter_mut().zip(Resource::ALL) {
         *value = tool.value(resource);
     }
-    values[Measure::CpuUse as usize] = (tool.usage.cpu_share.unwrap_or(0.0) * 1000.0).round() as u64;
+    values[Measure::CpuUse as usize] = (tool.cpu_share().unwrap_or(0.0) * 1000.0).round() as u64;
     UsageSample {
         at_ms: milliseconds(now.wall),
         values,

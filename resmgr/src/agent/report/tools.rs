@@ -37,7 +37,7 @@ pub(super) fn list<S: Source>(
         shown.push(status);
     }
     for tool in ended {
-        let usage = ResourceUsage::from_parts(None, tool.usage.cpu_ns, &[]);
+        let usage = ResourceUsage::from_parts(None, tool.cpu_ns(), &[]);
         shown.push(describe(&tool, usage, engine.tracker(), now));
     }
     Ok(shown)
@@ -121,8 +121,8 @@ fn describe(tool: &TrackedTool, usage: ResourceUsage, tracker: &ResourceTracker,
             .filter_map(|(resource, of)| Some((resource, of?)))
             .collect(),
         enforcement: identity.enforcement,
-        cpu_time_ns: used.cpu_ns,
-        cpu_share: used.cpu_share,
+        cpu_time_ns: tool.cpu_ns(),
+        cpu_share: tool.cpu_share(),
         operation_cpu_ms: tool.value(Resource::Cpu),
         operations: identity.operation.is_told().then(|| OperationsStatus {
             under_way: tool.told.under_way(now.monotonic_ns).collect(),

@@ -4,8 +4,12 @@ use serde::Serialize;
 
 use super::Agent;
 use crate::{
-    agent::{report, server::Question, tools::Entry},
-    protocol::{Method, Refusal, RefusalCode, Registered, Response},
+    agent::{
+        report,
+        server::{Caller, Question},
+        tools::{self, Entry},
+    },
+    protocol::{Method, Refusal, RefusalCode, Registered, ReportParams, Reported, Response},
 };
 
 impl Agent {
@@ -57,6 +61,12 @@ impl Agent {
                 self.operations.watch(&self.engine, params, caller, answer, &self.clock);
                 return;
             }
+            Method::Initialize(params) => self
+                .tools
+                .initialize(&mut self.engine, &params, caller, &self.clock)
+                .and_then(to_line),
+            Method::Report(params) => self.take_report(&params, caller).and_then(to_line),
+            Method::Adjust(params) => tools::adjust(&mut self.engine, &params, caller, &self.clock).and_then(to_line),
             Method::CleanUp(params) => match self.tools.clean_up(&mut self.engine, &params, caller, &self.clock) {
                 Ok(endings) => {
                     tokio::spawn(async move {
@@ -82,6 +92,15 @@ impl Agent {
             }
         };
         let _ = answer.send(outcome);
+    }
+}
+
+impl Agent {
+    /// Takes in what a client tells of its tools, and answers with how they stand once limits have been raised.
+    fn take_report(&mut self, params: &ReportParams, caller: Caller) -> Result<Reported, Refusal> {
+        tools::report(&mut self.engine, params, caller, &self.clock)?;
+        self.heed_crossings()?;
+        Ok(tools::reported(&self.engine, params, caller))
     }
 }
 

@@ -10,14 +10,14 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Tools, holding::Done, is_theirs};
+use super::{Tools, holding::Done, is_theirs, own_cgroup};
 use crate::{
     agent::{alerting::Alerting, report, server::Caller},
     enforce::{self, CleanUp, Leaf, Member, Whose},
     engine::Engine,
     model::{
         Action, Clock, Evidence, LONGEST_GRACE_MS, Orphans, ProcessId, Reason, Resource, Source, SourceError, Step,
-        ToolName, ToolOrigin, ToolSlot,
+        ToolName, ToolSlot,
     },
     protocol::{
         CgroupLeft, CleanUpParams, CleanUpReport, CleanUpStatus, LeftStatus, Refusal, RefusalCode, ZombieStatus,
@@ -190,7 +190,7 @@ impl Tools {
         let identity = &tool.identity;
         self.holds.let_hear(tool);
         // Another's cgroup is only read.
-        let cgroup = identity.cgroup.clone().filter(|_| identity.origin == ToolOrigin::Exec);
+        let cgroup = own_cgroup(identity);
         Ending {
             which: Which {
                 slot: identity.slot,

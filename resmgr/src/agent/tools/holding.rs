@@ -19,7 +19,7 @@ use crate::{
     agent::alerting::Alerting,
     enforce::{Change, Controllers, HeldBy, Hold, Holding, Leaf, Means, ProcessHold},
     engine::Engine,
-    model::{Clock, Mode, ProcessId, Reason, Resource, Source, Timestamp, ToolOrigin, ToolSlot},
+    model::{Clock, Mode, ProcessId, Reason, Resource, Source, Timestamp, ToolSlot},
     track::TrackedTool,
 };
 
@@ -100,7 +100,7 @@ impl Tools {
             };
             let wanted = wanted(tool, verdict.hold, held.controllers, self.means);
             let mut turned = None;
-            if tool.identity.origin == ToolOrigin::Exec && !held.ending {
+            if tool.identity.origin.has_leaf() && !held.ending {
                 self.bring_in_line(engine, which, tool, leaf.as_ref(), wanted);
                 turned = leaf.and_then(|leaf| self.holds.turn(tool, &leaf, wanted.runs_percent));
             }

@@ -9,6 +9,7 @@ mod limits;
 mod register;
 mod rules;
 mod sharing;
+mod told;
 mod undo;
 
 use std::{
@@ -25,12 +26,16 @@ use crate::{
     config::{LimitPolicy, Rule},
     enforce::{self, Charges, Journal, Leaf, Leaves, Means},
     engine::{Engine, RegisterError},
-    model::{Clock, Orphans, ProcessId, Source, SourceError, Timestamp, ToolOrigin, ToolSlot},
+    model::{Clock, Orphans, ProcessId, Source, SourceError, Timestamp, ToolIdentity, ToolOrigin, ToolSlot},
     protocol::{Refusal, RefusalCode},
     track::{Counted, TrackedTool},
 };
 
 pub(super) use cleanup::Asked;
+use told::forsaken;
+
+pub(super) use told::{adjust, report, reported};
+
 pub(super) use holding::Entry;
 pub(super) use undo::put_all_back;
 
@@ -90,6 +95,11 @@ pub(super) struct Tools {
 pub fn leaves(cgroup2: Option<&Path>, cgroup_root: Option<PathBuf>) -> Option<Leaves> {
     let cgroup2 = cgroup2?;
     Some(Leaves::under(cgroup_root.unwrap_or_else(|| cgroup2.join("resmgr"))))
+}
+
+/// The cgroup that was made for a tool: another's is only read.
+fn own_cgroup(tool: &ToolIdentity) -> Option<PathBuf> {
+    tool.cgroup.clone().filter(|_| tool.origin.has_leaf())
 }
 
 /// What ends of tools may ask before the loop gets to it.
@@ -189,7 +199,7 @@ impl Tools {
         self.look_into_leaves(engine, clock);
         self.sharing.tick(engine, clock);
         self.settle(engine, clock)?;
-        for slot in engine.finished() {
+        for slot in engine.finished().into_iter().chain(forsaken(engine, clock)) {
             self.end(engine, slot, clock)?;
         }
         Ok(())
@@ -221,7 +231,7 @@ impl Tools {
     fn look_into_leaf<S: Source>(&mut self, engine: &mut Engine<S>, slot: ToolSlot, now: Timestamp) {
         let Some(tool) = engine.tool_mut(slot) else { return };
         let identity = &tool.identity;
-        let (ToolOrigin::Exec, Some(path)) = (identity.origin, identity.cgroup.clone()) else {
+        let Some(path) = own_cgroup(identity) else {
             return;
         };
         let mut ids = enforce::descendants(&path);
@@ -281,16 +291,22 @@ impl Tools {
         // One that has come and gone since the last refresh did join.
         engine.read_sums()?;
         for pending in std::mem::take(&mut self.pending) {
-            let joined = engine
-                .tracker()
-                .tool(pending.slot)
-                .is_some_and(|tool| tool.sums.processes_total > 0);
+            let tool = engine.tracker().tool(pending.slot);
+            // One of the library may have other processes, and needs none.
+            let is_told = tool.is_some_and(|tool| tool.identity.origin == ToolOrigin::Api);
+            let joined = if is_told {
+                let process = engine.tracker().process(pending.process.pid).map(|known| &known.sample);
+                process
+                    .is_some_and(|known| known.id.is_same_by_tick(pending.process) && known.tool == Some(pending.slot))
+            } else {
+                tool.is_some_and(|tool| tool.sums.processes_total > 0)
+            };
             if !joined && enforce::is_alive(pending.process) {
                 self.pending.push(pending);
                 continue;
             }
             engine.unjoin(pending.process.pid)?;
-            if !joined {
+            if !joined && !is_told {
                 self.end(engine, pending.slot, clock)?;
             }
         }
@@ -317,7 +333,7 @@ impl Tools {
         self.pending.retain(|pending| pending.slot != slot);
         self.container_files.retain(|file| file.slot != slot);
         if let Some(tool) = engine.tool_mut(slot)
-            && let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup.clone())
+            && let Some(path) = own_cgroup(&tool.identity)
         {
             // The leaf goes with the tool, and with it what the kernel tells of it.
             tool.oom_kills = tool.oom_kills.max(Leaf::at(path).oom_kills());
@@ -329,7 +345,7 @@ impl Tools {
                 charges.forget(tool.identity.instance);
             }
             self.ended.push(tool.clone());
-            if let (ToolOrigin::Exec, Some(path)) = (tool.identity.origin, tool.identity.cgroup) {
+            if let Some(path) = own_cgroup(&tool.identity) {
                 // What is still in it is no member of the tool, and is left alone.
                 if let Err(error) = Leaf::at(path).remove() {
                     tracing::debug!(%error, "a leaf stays");

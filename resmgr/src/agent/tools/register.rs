@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{ContainerFile, Entry, Pending, Tools, cleanup::Which, is_theirs};
+use super::{ContainerFile, Entry, Pending, Tools, cleanup::Which, is_theirs, told::told};
 use crate::{
     agent::{proc, server::Caller},
-    enforce::{self, Change, Leaf},
+    enforce::{self, Change, Described, Leaf},
     engine::{Engine, NewTool},
-    model::{Clock, Joining, PROC_TICK_NS, ProcessId, Source, ToolName, ToolOrigin},
+    model::{Clock, Joining, PROC_TICK_NS, ProcessId, Source, ToolName, ToolOrigin, ToolSlot},
     protocol::{Refusal, RefusalCode, RegisterParams, Registered},
 };
 
@@ -40,22 +40,10 @@ impl Tools {
             let message = "the caller belongs to another user's tool, and stays in it";
             return Err(Refusal::new(RefusalCode::Conflict, message));
         }
-        let (limits, enforcement) = self.limits(&params.tool, &params.limits, ToolOrigin::Exec, params.best_effort)?;
-        self.may_begin(engine, &params.tool, caller.uid, enforcement.mode)?;
-        let slot = engine.register(
-            NewTool {
-                name: params.tool.clone(),
-                origin: ToolOrigin::Exec,
-                operation: params.operation,
-                uid: caller.uid,
-                root: Some(process.id),
-                owner: enforce::describe(process.ppid).map(|owner| owner.id),
-                cgroup: None,
-                limits,
-                enforcement,
-            },
-            clock,
-        )?;
+        let slot = match params.instance {
+            Some(instance) => told(engine, &params.tool, instance, caller)?,
+            None => self.begin(engine, params, caller, process, clock)?,
+        };
         engine.join(Joining {
             pid: process.id.pid,
             start_ns: process.id.start_ns,
@@ -105,6 +93,31 @@ impl Tools {
             warnings,
         };
         Ok((registered, entry))
+    }
+
+    /// A tool that begins with its first process.
+    fn begin<S: Source>(
+        &self,
+        engine: &mut Engine<S>,
+        params: &RegisterParams,
+        caller: Caller,
+        process: Described,
+        clock: &impl Clock,
+    ) -> Result<ToolSlot, Refusal> {
+        let (limits, enforcement) = self.limits(&params.tool, &params.limits, ToolOrigin::Exec, params.best_effort)?;
+        self.may_begin(engine, &params.tool, caller.uid, enforcement.mode)?;
+        let tool = NewTool {
+            name: params.tool.clone(),
+            origin: ToolOrigin::Exec,
+            operation: params.operation,
+            uid: caller.uid,
+            root: Some(process.id),
+            owner: enforce::describe(process.ppid).map(|owner| owner.id),
+            cgroup: None,
+            limits,
+            enforcement,
+        };
+        Ok(engine.register(tool, clock)?)
     }
 
     /// A leaf for a tool; where there can be none, why.

@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{entry::ToolHold, slowed::Slowed};
+use super::{super::own_cgroup, entry::ToolHold, slowed::Slowed};
 use crate::{
     enforce::{Controllers, Cycles, Journal, Ladder, Leaf, ProcessHold, Seen, Verdict},
-    model::{OperationKind, ProcessId, Resource, Timestamp, ToolOrigin},
+    model::{OperationKind, ProcessId, Resource, Timestamp},
     track::TrackedTool,
 };
 
@@ -182,7 +182,7 @@ impl Held {
     /// Whether a tool uses no CPU time to speak of; of no use where its life is one operation.
     fn rests(&mut self, tool: &TrackedTool, now_ns: u64) -> bool {
         let may_rest = tool.identity.operation != OperationKind::Run;
-        let is_quiet = may_rest && tool.usage.cpu_share.is_some_and(|cores| cores < IDLE_CORES);
+        let is_quiet = may_rest && tool.cpu_share().is_some_and(|cores| cores < IDLE_CORES);
         self.rest.since_ns = is_quiet.then(|| self.rest.since_ns.unwrap_or(now_ns));
         self.rest.since_ns.is_some_and(|since_ns| now_ns - since_ns >= IDLE_NS)
     }
@@ -224,6 +224,5 @@ impl Held {
 
 /// The leaf that was made for a tool: another's cgroup is only read.
 pub(super) fn own_leaf(tool: &TrackedTool) -> Option<Leaf> {
-    let is_own = tool.identity.origin == ToolOrigin::Exec;
-    tool.identity.cgroup.clone().filter(|_| is_own).map(Leaf::at)
+    own_cgroup(&tool.identity).map(Leaf::at)
 }

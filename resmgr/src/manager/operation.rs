@@ -1,0 +1,42 @@
+//! An operation under way: it ends when it is ended, dropped, panicked through or cancelled.
+
+use std::sync::Arc;
+
+use super::{Account, AdaptiveResourceManager, ResourceError};
+use crate::model::OperationUse;
+
+/// An operation of a tool, for as long as it is kept. It may be moved to and dropped on any thread.
+#[derive(Debug)]
+#[must_use = "an operation that is dropped has ended"]
+pub struct Operation {
+    account: Account,
+    adaptive_manager: Arc<AdaptiveResourceManager>,
+    number: Option<u64>,
+}
+
+impl Operation {
+    pub(super) fn new(account: Account, adaptive_manager: Arc<AdaptiveResourceManager>, number: u64) -> Self {
+        Self {
+            account,
+            adaptive_manager,
+            number: Some(number),
+        }
+    }
+
+    /// Ends it: what it has used.
+    pub async fn end(mut self) -> Result<OperationUse, ResourceError> {
+        // Ended once, whatever becomes of the answer.
+        match self.number.take() {
+            Some(number) => self.adaptive_manager.end(&self.account, number).await,
+            None => Ok(OperationUse::default()),
+        }
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        if let Some(number) = self.number.take() {
+            self.adaptive_manager.drop_operation(&self.account, number);
+        }
+    }
+}

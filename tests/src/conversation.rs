@@ -72,7 +72,7 @@ impl Conversation {
     }
 
     /// The next message, whatever it is; `None` where there will be none.
-    pub fn next(&mut self) -> Option<Value> {
+    pub fn hear(&mut self) -> Option<Value> {
         match self.lines.recv_timeout(patience(60)) {
             Ok(message) => Some(message),
             Err(mpsc::RecvTimeoutError::Disconnected) => None,
@@ -87,7 +87,7 @@ impl Conversation {
             return self.early.remove(at);
         }
         loop {
-            let message = self.next().expect("an answer comes");
+            let message = self.hear().expect("an answer comes");
             if is_it(&message) {
                 return message;
             }

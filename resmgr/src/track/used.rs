@@ -79,7 +79,7 @@ pub struct ToolPeaks {
 }
 
 impl ToolPeaks {
-    /// Takes in what was reached before, of each resource in the order of [`Resource::ALL`].
+    /// Takes in what was reached before, of each resource in the order of [`crate::model::Resource::ALL`].
     pub fn reach(&mut self, before: [u64; 4]) {
         let [memory, cpu_ms, fds, connections] = before;
         self.memory_bytes = self.memory_bytes.max(memory);

@@ -7,9 +7,11 @@ mod answers;
 mod calls;
 mod gate;
 mod link;
+mod passing;
 mod proxy;
 mod scan;
 mod server;
+mod shared;
 mod signals;
 mod streams;
 

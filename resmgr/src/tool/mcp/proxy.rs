@@ -4,11 +4,11 @@
 use std::{
     ffi::OsString,
     fs::File,
-    io::{self, Read, Write as _, stdin, stdout},
+    io::{self, Write as _, stdout},
     os::{fd::AsFd as _, unix::process::ExitStatusExt as _},
     path::Path,
     process::{ChildStdin, ExitCode, ExitStatus},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc as blocking},
+    sync::{Arc, Condvar, Mutex, mpsc as blocking},
     thread,
     time::{Duration, Instant},
 };
@@ -17,21 +17,16 @@ use rustix::process::Signal;
 
 use super::{
     answers,
-    calls::{Call, Calls, is_refused},
-    gate::{Gate, Judge},
-    link::{Heard, Link, Tell, link},
-    scan::{Id, Message, Scanner},
+    link::{Heard, Tell, link},
+    passing::{FromClient, FromServer},
+    scan::Scanner,
     server::{Server, Streams, end_as},
+    shared::{Known, Shared},
     signals::Aim,
-    streams::{Inlet, Outlet, Passed},
+    streams::{Inlet, Outlet},
 };
-use crate::{
-    model::{EndCause, ToolName},
-    protocol::{OverLimit, ToolState},
-};
+use crate::model::{EndCause, ToolName};
 
-/// How much is read at a time, in bytes.
-pub(super) const CHUNK: usize = 64 * 1024;
 /// How often a server that was ended for its limits is started again within [`RESTARTS_WITHIN`].
 const MOST_RESTARTS: usize = 3;
 /// The time in which those are counted.
@@ -51,226 +46,6 @@ pub struct Proxy {
     pub server: (OsString, Vec<OsString>),
     /// How long the server may take to end once its client has gone, before it is asked to, and then before it is made to.
     pub grace: Duration,
-}
-
-/// What the threads know together. One lock, and nothing is written or waited for while it is held.
-#[derive(Default)]
-struct Known {
-    calls: Calls,
-    /// The client's first request, as it wrote it.
-    initialize: Option<Vec<u8>>,
-    /// Whether the client has said that it is ready.
-    is_initialized: bool,
-    /// What a server that was started again is yet to answer.
-    replayed: Option<Id>,
-    refusing: Option<OverLimit>,
-    state: Option<Arc<ToolState>>,
-    /// Whether the server may still write.
-    is_answering: bool,
-    /// The client writes no more, or reads no more.
-    is_over: bool,
-}
-
-struct Shared {
-    tool: ToolName,
-    known: Mutex<Known>,
-    changed: Condvar,
-    outlet: Outlet,
-    inlet: Inlet,
-    link: Link,
-}
-
-impl Shared {
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
-        let changed = change(&mut self.known());
-        self.changed.notify_all();
-        changed
-    }
-
-    /// Waits until something holds, or for so long; whether it does.
-    fn wait_until(&self, within: Duration, holds: impl Fn(&Known) -> bool) -> bool {
-        let waited = self
-            .changed
-            .wait_timeout_while(self.known(), within, |known| !holds(known));
-        let (known, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        holds(&known)
-    }
-
-    /// The client writes no more: nor does the server read anything more.
-    fn end_input(&self) {
-        self.change(|known| known.is_over = true);
-        self.inlet.close();
-    }
-
-    /// Tells the client of requests that the server will not answer.
-    fn end_all(&self, why: &str) {
-        let (untold, ended) = self.change(|known| known.calls.end_all());
-        for call in untold {
-            // A client that has gone needs to be told nothing.
-            let _ = self.outlet.add(&answers::without_server(&self.tool, &call, why));
-        }
-        for number in ended {
-            self.link.tell(Tell::Ended(number));
-        }
-    }
-}
-
-/// From the client to the server.
-struct FromClient<'s> {
-    shared: &'s Shared,
-    /// Why the line that is being read is not passed on.
-    over: Option<OverLimit>,
-}
-
-impl Judge for FromClient<'_> {
-    fn may_stop(&mut self) -> bool {
-        self.over = None;
-        let known = self.shared.known();
-        known.refusing.is_some() || known.initialize.is_none()
-    }
-
-    fn stops(&mut self, messages: &[Message], line: &[u8]) -> bool {
-        let is_first = |message: &Message| message.method.as_deref() == Some("initialize");
-        let mut known = self.shared.known();
-        if known.initialize.is_none() && !line.is_empty() && messages.iter().any(is_first) {
-            known.initialize = Some(line.to_vec());
-        }
-        self.over = known.refusing.clone().filter(|_| messages.iter().any(is_refused));
-        self.over.is_some()
-    }
-
-    fn stopped(&mut self, messages: Vec<Message>, line: &[u8]) {
-        let requests = messages.into_iter().filter(|message| message.method.is_some());
-        let ids: Vec<Id> = requests.filter_map(|message| message.id).collect();
-        let tool = &self.shared.tool;
-        let line = match &self.over {
-            Some(over) => {
-                let is_batch = line.trim_ascii_start().first() == Some(&b'[');
-                answers::refusal(tool, &ids, is_batch, over)
-            }
-            // The server ended while it was written.
-            None => ids.iter().flat_map(|id| answers::lost(tool, id)).collect(),
-        };
-        // A client that has gone needs to be told nothing.
-        let _ = self.shared.outlet.add(&line);
-    }
-
-    fn passes(&mut self, messages: Vec<Message>) {
-        for message in messages {
-            let told = self.shared.change(|known| {
-                known.is_initialized |= message.method.as_deref() == Some("notifications/initialized");
-                if let Some(cancelled) = message.cancels.as_ref().and_then(|id| known.calls.find(id)) {
-                    return Some(Tell::GivenUp(cancelled.number));
-                }
-                let Call { number, name, .. } = known.calls.begin(&message)?;
-                Some(Tell::Begun { number, name })
-            });
-            if let Some(told) = told {
-                self.shared.link.tell(told);
-            }
-        }
-    }
-}
-
-impl FromClient<'_> {
-    /// Passes on what the client writes, until it writes no more.
-    fn run(mut self) {
-        let (mut gate, mut out, mut chunk) = (Gate::default(), Vec::new(), vec![0; CHUNK]);
-        let mut client = stdin().lock();
-        while let Some(read) = read(&mut client, &mut chunk) {
-            // What is asked while there is no server is asked of the next one.
-            if !self.shared.inlet.is_open() {
-                break;
-            }
-            gate.take(chunk.get(..read).unwrap_or_default(), &mut self, &mut out);
-            match self.shared.inlet.pass(&out) {
-                Passed::Written => {}
-                Passed::Lost => {
-                    self.over = None;
-                    gate.stop_line();
-                    self.shared.end_all("it ended while it was asked");
-                }
-                Passed::Over => break,
-            }
-            out.clear();
-        }
-        self.shared.end_input();
-    }
-}
-
-/// From the server to the client.
-struct FromServer<'s>(&'s Shared);
-
-impl Judge for FromServer<'_> {
-    fn may_stop(&mut self) -> bool {
-        let known = self.0.known();
-        known.calls.has_known() || known.replayed.is_some()
-    }
-
-    fn stops(&mut self, messages: &[Message], _line: &[u8]) -> bool {
-        let [message] = messages else { return false };
-        let Some(id) = message.id.as_ref().filter(|_| message.is_response) else {
-            return false;
-        };
-        let known = self.0.known();
-        known.calls.is_known(id) || known.replayed.as_ref() == Some(id)
-    }
-
-    fn stopped(&mut self, messages: Vec<Message>, _line: &[u8]) {
-        self.answered(messages);
-    }
-
-    fn passes(&mut self, messages: Vec<Message>) {
-        self.answered(messages);
-    }
-}
-
-impl FromServer<'_> {
-    fn answered(&self, messages: Vec<Message>) {
-        for id in messages
-            .into_iter()
-            .filter(|message| message.is_response)
-            .filter_map(|message| message.id)
-        {
-            let ended = self.0.change(|known| {
-                if known.replayed.as_ref() == Some(&id) {
-                    known.replayed = None;
-                    return None;
-                }
-                known.calls.end(&id)
-            });
-            if let Some(ended) = ended {
-                self.0.link.tell(Tell::Ended(ended.number));
-            }
-        }
-    }
-
-    /// Passes on what the server writes, until it writes no more; fails where the client reads no more.
-    fn run(mut self, mut server: impl Read) -> io::Result<()> {
-        let (mut gate, mut out, mut chunk) = (Gate::default(), Vec::new(), vec![0; CHUNK]);
-        while let Some(read) = read(&mut server, &mut chunk) {
-            gate.take(chunk.get(..read).unwrap_or_default(), &mut self, &mut out);
-            self.0.outlet.pass(&out)?;
-            out.clear();
-        }
-        Ok(())
-    }
-}
-
-/// Reads what there is; `None` at the end, and where nothing can be read.
-fn read(from: &mut impl Read, into: &mut [u8]) -> Option<usize> {
-    loop {
-        match from.read(into) {
-            Ok(0) => return None,
-            Ok(read) => return Some(read),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return None,
-        }
-    }
 }
 
 /// Does what follows from what the agent says.

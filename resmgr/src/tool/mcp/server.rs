@@ -56,7 +56,7 @@ impl Server {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("the server was started without streams"));
         };
-        let mut stdout = BufReader::with_capacity(super::proxy::CHUNK, stdout);
+        let mut stdout = BufReader::with_capacity(super::passing::CHUNK, stdout);
         let mut line = Vec::new();
         stdout.read_until(b'\n', &mut line)?;
         // One that ended before has said why itself.

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     io::{self, BufRead as _, Write as _},
     process::exit,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 
 /// Requests that the client has given up.
 type Cancelled = Arc<Mutex<HashSet<String>>>;
+
+fn given_up(cancelled: &Cancelled) -> MutexGuard<'_, HashSet<String>> {
+    cancelled.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn say(message: &Value) {
     let mut out = io::stdout().lock();
@@ -30,14 +34,16 @@ fn main() {
         };
         if message["method"] == "notifications/cancelled" {
             let id = message["params"]["requestId"].to_string();
-            cancelled.lock().expect("no thread panics").insert(id);
+            given_up(&cancelled).insert(id);
         } else if message.get("id").is_some() && message.get("method").is_some() {
             let cancelled = Arc::clone(&cancelled);
             thread::spawn(move || answer(&message, &cancelled));
         }
     }
-    while ignores_eof {
-        thread::sleep(Duration::from_secs(1));
+    if ignores_eof {
+        loop {
+            thread::sleep(Duration::from_secs(1));
+        }
     }
 }
 
@@ -52,7 +58,7 @@ fn answer(message: &Value, cancelled: &Cancelled) {
         Some("tools/call") => {
             let is_cancelled = || {
                 let id = message["id"].to_string();
-                cancelled.lock().expect("no thread panics").contains(&id)
+                given_up(cancelled).contains(&id)
             };
             match call(&message["params"], is_cancelled) {
                 Some(text) => json!({ "content": [{ "type": "text", "text": text }] }),
@@ -70,8 +76,8 @@ fn call(params: &Value, is_cancelled: impl Fn() -> bool) -> Option<String> {
     match params["name"].as_str()? {
         // Uses the CPU for so many milliseconds of its own time.
         "burn" => {
-            let begin = cpu();
-            while cpu() - begin < Duration::from_millis(number) {
+            let until = cpu() + Duration::from_millis(number);
+            while cpu() < until {
                 std::hint::black_box((0..1000_u64).sum::<u64>());
             }
             Some("burnt".to_owned())

@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use resmgr_tests::{Agent, Workload, binary, run, until};
+use resmgr_tests::{Agent, Conversation, Workload, binary, run, until};
 use serde_json::Value;
 
 fn document(name: &str) -> String {
@@ -73,6 +73,16 @@ fn every_field_of_the_status_report_is_documented_and_no_other() {
     workload.order(format!("connect {address} 1"));
     workload.order("open 60");
     workload.order("zombie");
+    // One that is told of operations, with one that has ended and one under way.
+    let mut server = agent.client(&["exec", "--require", "--operations", "mcp", "--tool", "server", "--"]);
+    let mut server = Conversation::start(server.arg(binary("mcp_server")));
+    server.initialize();
+    server.call("sleep", 600_000);
+    until("its operations are told", || {
+        let operations = agent.status(&["server"])["tools"][0]["operations"].take();
+        let is_told = operations["ended_total"] == 1 && operations["under_way"][0].is_object();
+        is_told.then_some(())
+    });
     // And one that has ended.
     let mut command = agent.client(&["exec", "--require", "--tool", "ended", "--", "true"]);
     assert_eq!(run(&mut command).code, Some(0));

@@ -379,7 +379,7 @@ fn cpu_time_crosses_its_line_by_operations_of_the_kind_that_was_asked_for() {
     let (warning_ms, each_ms) = (limit_ms * 80 / 100, limit_ms * 45 / 100);
     let agent = Agent::start(&[]);
     let start = |tool: &str| {
-        let mut exec = agent.client(&["exec", "--require", "--tool", tool, "--operation", tool]);
+        let mut exec = agent.client(&["exec", "--require", "--tool", tool, "--operations", tool]);
         if !is_full {
             exec.args(["--cpu", &format!("{limit_ms}ms:120s")]);
         }

@@ -319,4 +319,6 @@ async fn without_its_agent_a_tool_works_untracked_unless_it_must_not() {
     assert_eq!(tools.execute(&works, Value::Null).await.unwrap(), "works\n");
     let error = tools.execute(&must, Value::Null).await.unwrap_err().to_string();
     assert!(error.contains("run echo"), "{error}");
+    // The next one puts away what it has left.
+    agent.start_again(&[]);
 }

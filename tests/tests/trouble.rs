@@ -358,7 +358,7 @@ fn garbage_on_the_socket_is_refused_and_harms_nobody() {
     // Half a request and a hang-up, silence, and more clients than there is room for.
     drop(UnixStream::connect(agent.socket()).unwrap().write_all(b"{\"v\":1,"));
     // It accepts in order: by the turn of the one who asks, all of them are there.
-    let silent: Vec<UnixStream> = (0..64).map(|_| UnixStream::connect(agent.socket()).unwrap()).collect();
+    let silent: Vec<UnixStream> = (0..512).map(|_| UnixStream::connect(agent.socket()).unwrap()).collect();
     let turned_away = ask(b"");
     assert!(turned_away.contains("busy"), "{turned_away}");
     drop(silent);

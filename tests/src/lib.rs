@@ -30,7 +30,7 @@ pub use patience::{patience, until, wait_until};
 pub use process::Process;
 pub use ramp::Ramped;
 pub use random::{Random, seed};
-pub use tool::{keyed, reached_us, wall_us};
+pub use tool::{keyed, pids, reached_us, tool, tools, wall_us};
 pub use truth::{cpu_ns, open_fds, page_sum_kib, process_clock_ns, socket_inodes};
 pub use workload::Workload;
 

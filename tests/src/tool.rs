@@ -1,6 +1,6 @@
 //! Tools of an agent: how tests start them, and what they are told of them by the agent and by the kernel.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
 use serde_json::Value;
 
@@ -82,6 +82,26 @@ impl Agent {
         assert_eq!(output.code, Some(0), "{}", output.stderr);
         output.stdout
     }
+}
+
+/// The tools of a name, after a sweep.
+pub fn tools(agent: &Agent, name: &str) -> Vec<Value> {
+    let status = agent.status(&[name, "--fresh"]);
+    status["tools"].as_array().expect("a report has tools").clone()
+}
+
+/// The one tool of a name.
+pub fn tool(agent: &Agent, name: &str) -> Value {
+    let mut tools = tools(agent, name);
+    assert_eq!(tools.len(), 1, "{tools:?}");
+    tools.remove(0)
+}
+
+/// The process ids of a tool's processes.
+pub fn pids(agent: &Agent, name: &str) -> BTreeSet<u64> {
+    let status = agent.status(&[name, "--fresh", "--processes"]);
+    let processes = status["processes"].as_array().expect("a report has processes");
+    processes.iter().map(|process| number(&process["pid"])).collect()
 }
 
 /// The number behind a word in a file like `memory.events`.

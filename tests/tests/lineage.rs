@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
@@ -10,30 +9,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use resmgr_tests::{Agent, Process, Workload, binary, number, open_fds, run, unprivileged, until};
+use resmgr_tests::{Agent, Process, Workload, binary, number, open_fds, pids, run, tool, tools, unprivileged, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 fn in_tool(agent: &Agent, tool: &str) -> Workload {
     let mut exec = agent.client(&["exec", "--require", "--tool", tool, "--"]);
     Workload::over(exec.arg(binary("workload")))
-}
-
-fn tools(agent: &Agent, name: &str) -> Vec<Value> {
-    let mut status = agent.status(&[name, "--fresh"]);
-    status["tools"].as_array_mut().unwrap().split_off(0)
-}
-
-fn tool(agent: &Agent, name: &str) -> Value {
-    let mut tools = tools(agent, name);
-    assert_eq!(tools.len(), 1, "{tools:?}");
-    tools.remove(0)
-}
-
-fn pids(agent: &Agent, name: &str) -> BTreeSet<u64> {
-    let status = agent.status(&[name, "--fresh", "--processes"]);
-    let processes = status["processes"].as_array().unwrap();
-    processes.iter().map(|process| number(&process["pid"])).collect()
 }
 
 /// An agent with a configuration.

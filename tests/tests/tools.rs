@@ -1,5 +1,4 @@
 //! Tools on the live kernel: who belongs to one, what they use together, and what becomes of it.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use resmgr_tests::{Agent, Process, Workload, number, open_fds, run, unprivileged, until, wait_until};
+use resmgr_tests::{
+    Agent, Process, Workload, number, open_fds, pids, run, tool, tools, unprivileged, until, wait_until,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -25,26 +26,6 @@ fn exec(agent: &Agent, tool: &str, command: &[&str]) -> Command {
 /// Starts a tool that runs a script.
 fn script(agent: &Agent, tool: &str, script: &str) -> Process {
     Process::start(&mut exec(agent, tool, &["sh", "-c", script]))
-}
-
-/// The tools of a name, after a sweep.
-fn tools(agent: &Agent, name: &str) -> Vec<Value> {
-    let mut status = agent.status(&[name, "--fresh"]);
-    status["tools"].as_array_mut().unwrap().split_off(0)
-}
-
-/// The one tool of a name.
-fn tool(agent: &Agent, name: &str) -> Value {
-    let mut tools = tools(agent, name);
-    assert_eq!(tools.len(), 1, "{tools:?}");
-    tools.remove(0)
-}
-
-/// The process ids of a tool's processes.
-fn pids(agent: &Agent, name: &str) -> BTreeSet<u64> {
-    let status = agent.status(&[name, "--fresh", "--processes"]);
-    let processes = status["processes"].as_array().unwrap();
-    processes.iter().map(|process| number(&process["pid"])).collect()
 }
 
 #[test]

@@ -18,15 +18,6 @@ pub(super) struct Call {
     is_answered: bool,
 }
 
-/// A response of the server's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answered {
-    /// Which request it answers.
-    pub(super) number: u64,
-    /// Whether the client has its answer already.
-    pub(super) is_known: bool,
-}
-
 /// The requests under way.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
@@ -61,14 +52,10 @@ impl Calls {
         Some(call)
     }
 
-    /// The server answers; of requests with the same id the oldest. `None` where nothing was asked.
-    pub(super) fn end(&mut self, id: &Id) -> Option<Answered> {
+    /// The server answers; of requests with the same id the oldest: its number. `None` where nothing was asked.
+    pub(super) fn end(&mut self, id: &Id) -> Option<u64> {
         let at = self.under_way.iter().position(|call| call.id == *id)?;
-        let call = self.under_way.remove(at);
-        Some(Answered {
-            number: call.number,
-            is_known: call.is_answered,
-        })
+        Some(self.under_way.remove(at).number)
     }
 
     /// The request that has an id.
@@ -136,7 +123,7 @@ mod tests {
                 .is_none()
         );
         assert!(calls.begin(&message(r#"{"id":5,"result":{}}"#)).is_none());
-        assert!(!calls.end(&id("1")).unwrap().is_known);
+        assert_eq!(calls.end(&id("1")), Some(1));
         assert!(calls.end(&id("1")).is_none(), "a response to nothing");
         assert!(calls.end(&id(r#""1""#)).is_some());
     }

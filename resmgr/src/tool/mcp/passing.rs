@@ -141,7 +141,7 @@ impl FromServer<'_> {
                 known.calls.end(&id)
             });
             if let Some(ended) = ended {
-                self.0.link.tell(Tell::Ended(ended.number));
+                self.0.link.tell(Tell::Ended(ended));
             }
         }
     }

@@ -192,7 +192,7 @@ fn take_turn(
         shared.link.tell(Tell::Instance(registered.instance));
     }
     let answering = Arc::clone(shared);
-    let answers = thread::spawn(move || {
+    thread::spawn(move || {
         let passed = FromServer(&answering).run(stdout);
         answering.change(|known| known.is_answering = false);
         if passed.is_err() {
@@ -218,7 +218,6 @@ fn take_turn(
     shared.inlet.await_next();
     // Descendants may keep its output open.
     shared.wait_until(LEFT_WITHIN, |known| !known.is_answering);
-    drop(answers);
     let goes_on = shared.outlet.end_line().is_ok() && !shared.known().is_over && !aim.is_stopped();
     let is_asked = goes_on && server.registered.is_some() && status.signal().is_some();
     Ok(Turn {

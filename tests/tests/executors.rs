@@ -11,13 +11,13 @@ use std::{
 
 use resmgr::{
     manager::EnhancedResourceManager,
-    model::{Mode, ResourceStatus, ToolName},
+    model::{LimitsAsked, Mode, ResourceLimits, ResourceStatus, ToolName},
     tool::{
-        Execution, ExecutorError, FunctionExecutor, ProcessExecutor, Recovery, Tool, ToolError, ToolExecutor,
-        ToolManager, Tried,
+        Execution, ExecutorError, FunctionExecutor, McpError, McpExecutor, ProcessExecutor, Recovery, Tool, ToolError,
+        ToolExecutor, ToolManager, Tried,
     },
 };
-use resmgr_tests::{Agent, number, run, until};
+use resmgr_tests::{Agent, binary, number, run, until};
 use rustix::{
     process::Signal,
     time::{ClockId, clock_gettime},
@@ -321,4 +321,132 @@ async fn without_its_agent_a_tool_works_untracked_unless_it_must_not() {
     assert!(error.contains("run echo"), "{error}");
     // The next one puts away what it has left.
     agent.start_again(&[]);
+}
+
+/// The server of these tests.
+fn server() -> McpExecutor {
+    McpExecutor::new(binary("mcp_server")).require_agent()
+}
+
+fn call(tool: &str, n: u64) -> Value {
+    json!({ "name": tool, "arguments": { "n": n } })
+}
+
+fn text(result: &Value) -> &str {
+    result["content"][0]["text"].as_str().unwrap()
+}
+
+/// What a server was not able to do.
+fn mcp_error(error: &ToolError) -> &McpError {
+    match error {
+        ToolError::Failed { source, .. } => source.downcast_ref().unwrap(),
+        error => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn an_mcp_server_is_kept_and_its_calls_are_operations_by_name() {
+    let agent = Agent::start(&["--sweep-interval", "100ms"]);
+    let tools = tools(&agent).await;
+    let id = name("server");
+    tools.register_tool(Tool::new(id.clone()), server()).await.unwrap();
+    let first = tools.execute(&id, call("pid", 0)).await.unwrap();
+    let (burnt, slept) = tokio::join!(
+        tools.execute(&id, call("burn", 200)),
+        tools.execute(&id, call("sleep", 50))
+    );
+    assert_eq!((text(&burnt.unwrap()), text(&slept.unwrap())), ("burnt", "slept"));
+    assert_eq!(
+        tools.execute(&id, call("pid", 0)).await.unwrap(),
+        first,
+        "it is the same process"
+    );
+    let tool = agent.tool("server");
+    assert_eq!(
+        tool["usage"]["pids"],
+        json!([text(&first).parse::<u32>().unwrap()]),
+        "{tool}"
+    );
+    let ended = tool["operations"]["ended"].as_array().unwrap();
+    let names: Vec<_> = ended.iter().map(|ended| ended["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["pid", "sleep", "burn", "pid"], "{tool}");
+    // Half of what it burnt while both went on is the other's.
+    assert!(number(&ended[2]["cpu_time_ns"]) >= 100_000_000, "{tool}");
+
+    // Who does not wait any more has its call given up: that one would go on for ever.
+    let spinning = tokio::time::timeout(Duration::from_millis(300), tools.execute(&id, call("spin", 0)));
+    assert!(spinning.await.is_err());
+    let share = || agent.tool("server")["cpu_share"].as_f64().unwrap_or(1.0);
+    while share() > 0.2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(agent.tool("server")["operations"]["under_way"], json!([]));
+
+    let error = tools.execute(&id, call("fail", 0)).await.unwrap_err();
+    assert!(
+        matches!(mcp_error(&error), McpError::Failed { said, .. } if said == "fail"),
+        "{error}"
+    );
+    let error = tools.execute(&id, "echo".into()).await.unwrap_err();
+    assert!(error.to_string().contains(r#"{"name": "echo""#), "{error}");
+    let error = tools.execute(&id, call("exit", 3)).await.unwrap_err();
+    assert!(
+        matches!(mcp_error(&error), McpError::Ended { status: Some(status), .. } if status.code() == Some(3)),
+        "{error}"
+    );
+    let next = tools.execute(&id, call("pid", 0)).await.unwrap();
+    assert_ne!(next, first, "it is another process");
+    tools.unregister_tool(&id).await.unwrap();
+    agent.ended("server");
+}
+
+#[tokio::test]
+async fn what_is_no_mcp_server_says_so() {
+    let agent = Agent::start(&[]);
+    let tools = tools(&agent).await;
+    for (tool, program, expected) in [
+        ("echo", "echo", "does not answer as an MCP server"),
+        ("none", "/does/not/exist", "No such file"),
+    ] {
+        let id = name(tool);
+        tools
+            .register_tool(Tool::new(id.clone()), McpExecutor::new(program))
+            .await
+            .unwrap();
+        let error = tools.execute(&id, call("echo", 0)).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn in_enforce_a_server_that_was_ended_for_its_limits_is_begun_anew() {
+    let agent = Agent::start(&["--sweep-interval", "200ms"]);
+    let tools = tools(&agent).await;
+    let id = name("server");
+    let tool = Tool::new(id.clone());
+    let cpu = |limits: ResourceLimits| ResourceLimits {
+        max_cpu_time_ms: 1000,
+        ..limits
+    };
+    let tool = Tool {
+        base_limits: cpu(tool.base_limits.clone()),
+        max_limits: cpu(tool.max_limits.clone()),
+        mode: Mode::Enforce,
+        ..tool
+    };
+    tools.register_tool(tool, server()).await.unwrap();
+    let limits = LimitsAsked {
+        grace_ms: Some(300),
+        ..LimitsAsked::default()
+    };
+    tools.resource_manager().update_limits(&id, limits).await.unwrap();
+    let first = tools.execute(&id, call("pid", 0)).await.unwrap();
+    let raged = tools.execute(&id, call("rage", 0)).await;
+    assert!(is_for_limits(&raged), "{raged:?}");
+    let why = tools.attempts(&id).unwrap().pop().unwrap().failure.unwrap();
+    assert!(why.contains("at its limit of cpu"), "{why}");
+    let next = tools.execute(&id, call("pid", 0)).await.unwrap();
+    assert_ne!(next, first);
+    let usage = tools.resource_manager().usage(&id).await.unwrap();
+    assert!(usage.cpu_time_ms < 1000, "{usage:?}");
 }

@@ -201,7 +201,7 @@ impl Account {
         self.0.is_tracking.store(tracking, Relaxed);
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.0.has_ended.load(Relaxed)
     }
 
@@ -255,6 +255,15 @@ impl Account {
             connections: 0,
         };
         self.stands(stands, &nothing);
+    }
+
+    /// It has been ended, and the agent has begun it anew, with all that it holds. False where another task was first.
+    pub(super) fn begins_again(&self, stands: &ToldStatus) -> bool {
+        let was_ended = self.0.has_ended.swap(false, Relaxed);
+        if was_ended {
+            self.begins(stands);
+        }
+        was_ended
     }
 
     /// The agent says how it stands, having been told this.

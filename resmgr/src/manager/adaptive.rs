@@ -107,7 +107,17 @@ impl AdaptiveResourceManager {
         Ok(self.client().await?.adjust(params).await?.limits)
     }
 
+    /// How a tool stands; one that has ended is an error.
     pub(super) async fn status(&self, account: &Account, forecast: bool) -> Result<ToolStatus, ResourceError> {
+        let tool = self.last_status(account, forecast).await?;
+        match tool.ended_s {
+            None => Ok(tool),
+            Some(_) => Err(ResourceError::Ended(account.tool().clone())),
+        }
+    }
+
+    /// How a tool stands, or stood when it ended, while the agent remembers it.
+    pub(super) async fn last_status(&self, account: &Account, forecast: bool) -> Result<ToolStatus, ResourceError> {
         let params = StatusParams {
             tool: Some(account.tool().clone()),
             forecast,
@@ -115,7 +125,7 @@ impl AdaptiveResourceManager {
         };
         let report = self.client().await?.status(params).await?;
         let mut tools = report.tools.into_iter();
-        let found = tools.find(|tool| tool.instance == account.instance() && tool.ended_s.is_none());
+        let found = tools.find(|tool| tool.instance == account.instance());
         found.ok_or_else(|| ResourceError::Ended(account.tool().clone()))
     }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -98,7 +98,7 @@ impl Link {
             }
         }
         for account in self.tracker.accounts() {
-            let ended = end(&self.socket, &account).await;
+            let ended = end(&self.socket, account.tool(), account.instance()).await;
             if let Err(error) = ended {
                 tracing::debug!(tool = %account.tool(), %error, "a tool is left to end with this process");
             }
@@ -293,6 +293,10 @@ impl Link {
             let Some((account, _)) = batch.accounts.get(&instance) else {
                 continue;
             };
+            if account.instance() != instance {
+                // It was begun anew meanwhile.
+                continue;
+            }
             if self
                 .known
                 .remove(account.tool())
@@ -346,10 +350,10 @@ impl Batch {
 }
 
 /// Has a tool ended, with its processes; one that is not there has been.
-pub(super) async fn end(socket: &std::path::Path, account: &Account) -> Result<(), ClientError> {
+pub(super) async fn end(socket: &Path, tool: &ToolName, instance: u64) -> Result<(), ClientError> {
     let params = CleanUpParams {
-        tool: account.tool().clone(),
-        instance: Some(account.instance()),
+        tool: tool.clone(),
+        instance: Some(instance),
         grace_ms: None,
     };
     let ended = Client::connect(socket).await?.clean_up(params).await;

@@ -162,7 +162,7 @@ impl EnhancedResourceManager {
             return Ok(());
         }
         // Another task was first.
-        link::end(self.socket(), &account).await?;
+        link::end(self.socket(), id, account.instance()).await?;
         Err(ResourceError::Known(id.clone()))
     }
 
@@ -200,6 +200,11 @@ impl EnhancedResourceManager {
     pub async fn report(&self, id: &ToolName) -> Result<ToolStatus, ResourceError> {
         let account = self.told(id).await?;
         self.adaptive_manager.status(&account, false).await
+    }
+
+    /// The same of a tool that may have ended.
+    pub(crate) async fn last_report(&self, account: &Account) -> Result<ToolStatus, ResourceError> {
+        self.adaptive_manager.last_status(account, false).await
     }
 
     /// How close a tool is to its limits: its worst resource. Asks nobody: it goes by what was told up to now, and by what the
@@ -247,7 +252,7 @@ impl EnhancedResourceManager {
     /// Ends a tool, and its processes where it has some: asked first, then made to.
     pub async fn cleanup_tool(&self, id: &ToolName) -> Result<(), ResourceError> {
         let account = self.account(id)?;
-        link::end(self.socket(), &account).await?;
+        link::end(self.socket(), id, account.instance()).await?;
         self.tracker.remove(id);
         Ok(())
     }
@@ -257,6 +262,16 @@ impl EnhancedResourceManager {
         let begins = self.account(id)?.begins_with();
         self.cleanup_tool(id).await?;
         self.initialize_tool_with(id, begins.limits, begins.operation).await
+    }
+
+    /// Begins a tool anew that was ended from outside, with all that it holds.
+    pub(crate) async fn begin_anew(&self, account: &Account) -> Result<(), ResourceError> {
+        let stands = self.adaptive_manager.initialize(account.begins_with()).await?;
+        if !account.begins_again(&stands) {
+            // Another task was first.
+            link::end(self.socket(), &stands.tool, stands.instance).await?;
+        }
+        Ok(())
     }
 
     /// What is told of a tool counts, again.

@@ -39,6 +39,12 @@ pub trait ToolExecutor: Send + Sync {
     /// Does what is asked for. It may be dropped before it is done.
     fn execute(&self, input: Value, execution: Execution) -> impl Future<Output = Result<Value, ExecutorError>> + Send;
 
+    /// What an execution with this input is called as an operation: what is learned of operations is learned by this name. By
+    /// default, and where there is none, that is the tool's own.
+    fn operation(&self, _input: &Value) -> Option<String> {
+        None
+    }
+
     /// Begins anew what it keeps between executions, where there is such a thing.
     fn restart(&self) -> impl Future<Output = Result<(), ExecutorError>> + Send {
         async { Ok(()) }
@@ -48,12 +54,17 @@ pub trait ToolExecutor: Send + Sync {
 /// The same for executors of any type.
 pub(super) trait AnyExecutor: Send + Sync {
     fn execute(self: Arc<Self>, input: Value, execution: Execution) -> Work;
+    fn operation(&self, input: &Value) -> Option<String>;
     fn restart(self: Arc<Self>) -> Work;
 }
 
 impl<E: ToolExecutor + 'static> AnyExecutor for E {
     fn execute(self: Arc<Self>, input: Value, execution: Execution) -> Work {
         Box::pin(async move { ToolExecutor::execute(&*self, input, execution).await })
+    }
+
+    fn operation(&self, input: &Value) -> Option<String> {
+        ToolExecutor::operation(self, input)
     }
 
     fn restart(self: Arc<Self>) -> Work {

@@ -5,8 +5,10 @@ mod executor;
 mod gate;
 pub mod mcp;
 mod process;
+mod program;
 mod recovery;
 mod registered;
+mod server;
 
 use std::{
     collections::HashMap,
@@ -25,7 +27,9 @@ use crate::{
 pub use error::{ExecutorError, ToolError};
 pub use executor::{Execution, FunctionExecutor, ToolExecutor};
 pub use process::{ProcessError, ProcessExecutor};
+pub use program::StartError;
 pub use recovery::{Attempt, Recovery, Try as Tried};
+pub use server::{McpError, McpExecutor};
 
 /// Executions of a tool that go on at a time, where nothing else is said.
 const CONCURRENCY: usize = 16;

@@ -3,17 +3,9 @@
 use std::{ffi::OsString, io, process::Stdio};
 
 use serde_json::Value;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    process::Command,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Execution, ExecutorError, ToolExecutor};
-use crate::{
-    kernel::register_at_start,
-    model::{LimitsAsked, OperationKind},
-    protocol::{Method, Outcome, RegisterParams, Request, Response},
-};
+use super::{Execution, ExecutorError, StartError, ToolExecutor, program::Program};
 
 /// Bytes that a program may print, on each of its outputs.
 const MOST_OUTPUT: u64 = 64 << 20;
@@ -29,32 +21,14 @@ const TOLD: usize = 4096;
 /// let sort = ProcessExecutor::new("sort").arg("--numeric-sort");
 /// ```
 #[derive(Clone, Debug)]
-pub struct ProcessExecutor {
-    program: OsString,
-    arguments: Vec<OsString>,
-    variables: Vec<(OsString, OsString)>,
-    required: bool,
-}
+pub struct ProcessExecutor(Program);
 
 /// A program did not do what it was run for.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// It could not be started.
-    #[error("run {}: {source}", program.display())]
-    Start {
-        /// The program.
-        program: OsString,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The agent refused it.
-    #[error("{} was not run: {message}", program.display())]
-    Refused {
-        /// The program.
-        program: OsString,
-        /// What the agent said.
-        message: String,
-    },
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// It ended otherwise than well.
     #[error("{} ended with {status}: {said}", program.display())]
     Ended {
@@ -84,41 +58,36 @@ pub enum ProcessError {
 impl ProcessExecutor {
     /// Runs this program, found as a shell finds it.
     pub fn new(program: impl Into<OsString>) -> Self {
-        Self {
-            program: program.into(),
-            arguments: Vec::new(),
-            variables: Vec::new(),
-            required: false,
-        }
+        Self(Program::new(program.into()))
     }
 
     /// With one more argument.
     #[must_use]
     pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
-        self.arguments.push(argument.into());
+        self.0.arguments.push(argument.into());
         self
     }
 
     /// With a variable of its environment.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.variables.push((name.into(), value.into()));
+        self.0.variables.push((name.into(), value.into()));
         self
     }
 
     /// Does not run it where no agent answers, which is only untracked otherwise.
     #[must_use]
     pub const fn require_agent(mut self) -> Self {
-        self.required = true;
+        self.0.required = true;
         self
     }
 
     async fn run(&self, input: Value, execution: Execution) -> Result<Value, ProcessError> {
         let io = |source| ProcessError::Io {
-            program: self.program.clone(),
+            program: self.0.program.clone(),
             source,
         };
-        let mut child = self.spawn(&execution)?;
+        let mut child = self.0.spawn(&execution, Stdio::piped())?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let write = async {
             if let (Some(mut stdin), false) = (stdin, input.is_null()) {
@@ -129,7 +98,7 @@ impl ProcessExecutor {
         let ((), printed, said) = tokio::join!(write, read(stdout), read(stderr));
         let (printed, said) = (printed.map_err(io)?, said.map_err(io)?);
         if printed.len() as u64 > MOST_OUTPUT || said.len() as u64 > MOST_OUTPUT {
-            let program = self.program.clone();
+            let program = self.0.program.clone();
             return Err(ProcessError::TooLong { program });
         }
         let status = child.wait().await.map_err(io)?;
@@ -137,57 +106,13 @@ impl ProcessExecutor {
             let last = said.len().saturating_sub(TOLD);
             let said = String::from_utf8_lossy(said.get(last..).unwrap_or_default());
             return Err(ProcessError::Ended {
-                program: self.program.clone(),
+                program: self.0.program.clone(),
                 status,
                 said: said.trim_end().to_owned(),
             });
         }
         let value = serde_json::from_slice(&printed);
         Ok(value.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&printed).into_owned())))
-    }
-
-    fn spawn(&self, execution: &Execution) -> Result<tokio::process::Child, ProcessError> {
-        let failed = |source| ProcessError::Start {
-            program: self.program.clone(),
-            source,
-        };
-        let mut command = Command::new(&self.program);
-        command
-            .args(&self.arguments)
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let request = Request::new(Method::Register(RegisterParams {
-            tool: execution.tool().clone(),
-            instance: Some(execution.account().instance()),
-            cidfile: None,
-            operation: OperationKind::default(),
-            limits: LimitsAsked::default(),
-            best_effort: true,
-        }));
-        let mut line = serde_json::to_vec(&request).map_err(|error| failed(error.into()))?;
-        line.push(b'\n');
-        let refusals = register_at_start(&mut command, execution.socket(), line, self.required).map_err(failed)?;
-        let spawned = command.spawn();
-        // What could write to it is gone with it.
-        drop(command);
-        spawned.map_err(|source| match refusals.read() {
-            Some(said) => ProcessError::Refused {
-                program: self.program.clone(),
-                message: refusal(&said),
-            },
-            None => failed(source),
-        })
-    }
-}
-
-/// What a refusal says to people.
-fn refusal(said: &[u8]) -> String {
-    match serde_json::from_slice::<Response<()>>(said).map(|response| response.outcome) {
-        Ok(Outcome::Error(refusal)) => refusal.message,
-        _ => String::from_utf8_lossy(said).into_owned(),
     }
 }
 

@@ -2,9 +2,14 @@
 
 use std::{
     any::Any,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -16,16 +21,22 @@ use super::{
     recovery::{Attempts, Try},
 };
 use crate::{
-    manager::{EnhancedResourceManager, Operation, ResourceError, now},
-    model::{ResourceStatus, ToolName},
+    manager::{Account, EnhancedResourceManager, Operation, ResourceError, now},
+    model::{Action, Reason, ResourceStatus, Step, ToolName},
     protocol::ClientError,
 };
+
+/// How long a tool that is ended for its limits may take, once an execution knows, and how often it is looked at.
+const END_WITHIN: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A tool with what executes it.
 pub(super) struct Registered {
     pub(super) tool: Tool,
     executor: Arc<dyn AnyExecutor>,
     gate: Arc<Gate>,
+    /// How often the kernel had killed for want of memory when it was last looked.
+    oom_kills: AtomicU64,
     attempts: Mutex<Attempts>,
 }
 
@@ -35,6 +46,7 @@ impl Registered {
             gate: Arc::new(Gate::new(tool.concurrency)),
             tool,
             executor,
+            oom_kills: AtomicU64::new(0),
             attempts: Mutex::default(),
         }
     }
@@ -101,6 +113,10 @@ impl Registered {
         };
         let id = &self.tool.id;
         let account = manager.account(id).map_err(told)?;
+        if account.has_ended() {
+            manager.begin_anew(&account).await.map_err(told)?;
+            self.oom_kills.store(0, Relaxed);
+        }
         let status = || account.status();
         let place = self.gate.clone().enter(status).await;
         if account.refuses_operations() {
@@ -112,7 +128,8 @@ impl Registered {
                 return Err((ToolError::limits(), format!("{id} stands at {:?}", account.status())));
             }
         }
-        let operation = self.begin(manager).await.map_err(told)?;
+        let began = now();
+        let operation = self.begin(manager, &input).await.map_err(told)?;
         let execution = Execution::new(account.clone(), manager.socket().to_owned());
         let result = self.run(self.executor.clone().execute(input, execution)).await;
         drop(place);
@@ -126,12 +143,60 @@ impl Registered {
         {
             tracing::debug!(tool = %id, %error, "limits were not looked at");
         }
-        result.map_err(|failure| failure.told(id))
+        match result {
+            Ok(output) => Ok(output),
+            Err(failure) => {
+                let (error, why) = failure.told(id);
+                match self.was_ended(manager, &account, began).await {
+                    Some(limit) if error.may_recover() => Err((ToolError::limits(), format!("{limit}: {why}"))),
+                    _ => Err((error, why)),
+                }
+            }
+        }
+    }
+
+    /// Whether processes of the tool have been ended for its limits since then, which is why an execution fails: in words.
+    async fn was_ended(
+        &self,
+        manager: &EnhancedResourceManager,
+        account: &Account,
+        since: DateTime<Utc>,
+    ) -> Option<String> {
+        let report = manager.last_report(account).await.ok()?;
+        let killed_before = self.oom_kills.swap(report.oom_kills, Relaxed);
+        if report.oom_kills > killed_before {
+            return Some("the kernel killed it for want of memory".to_owned());
+        }
+        let is_for_limits = |action: &&Action| {
+            action.step == Step::CleanUp && matches!(action.reason, Reason::Held | Reason::Budget) && action.at >= since
+        };
+        let action = report.actions.iter().find(is_for_limits)?;
+        self.wait_for_end(manager, account).await;
+        Some(match action.resource {
+            Some(resource) => format!("resmgr ended it at its limit of {resource}"),
+            None => "resmgr ended it at its limits".to_owned(),
+        })
+    }
+
+    /// Waits until a tool that is being ended has ended: what is executed next is not to be ended with it.
+    async fn wait_for_end(&self, manager: &EnhancedResourceManager, account: &Account) {
+        let until = Instant::now() + END_WITHIN;
+        while Instant::now() < until && !account.has_ended() {
+            tokio::time::sleep(LOOK).await;
+            // That it has ended is an error, and then known of the account.
+            let _ = manager.report(&self.tool.id).await;
+        }
     }
 
     /// Without an agent an execution is no operation, and goes on all the same.
-    async fn begin(&self, manager: &EnhancedResourceManager) -> Result<Option<Operation>, ResourceError> {
-        match manager.begin_operation(&self.tool.id, self.tool.id.as_str()).await {
+    async fn begin(
+        &self,
+        manager: &EnhancedResourceManager,
+        input: &Value,
+    ) -> Result<Option<Operation>, ResourceError> {
+        let name = self.executor.operation(input);
+        let name = name.as_deref().unwrap_or(self.tool.id.as_str());
+        match manager.begin_operation(&self.tool.id, name).await {
             Ok(operation) => Ok(Some(operation)),
             Err(ResourceError::Agent(error)) if !matches!(error, ClientError::Refused(_)) => {
                 tracing::warn!(tool = %self.tool.id, %error, "executed untracked");

@@ -33,7 +33,7 @@ pub struct TrackedProcess {
     pub cpu_share: Option<f64>,
     /// When it was last brought up to date.
     pub last_update: Timestamp,
-    /// The parent that it was born to, or had when it was first seen.
+    /// The parent that it was born to, or had when it was first seen; 0 while none is known.
     pub first_ppid: u32,
     /// Where the measurement of its CPU use began: time and CPU time, in nanoseconds.
     measured_from: (u64, u64),
@@ -192,7 +192,11 @@ impl ResourceTracker {
     fn apply_birth_or_exec(&mut self, event: &ProcessEvent, now: Timestamp) {
         let is_known = |known: &TrackedProcess| known.sample.id == event.id;
         if !self.processes.get(&event.id.pid).is_some_and(is_known) {
-            self.insert(seen_by_events(event.id, &event.counts), None, now);
+            let born = ProcessSample {
+                ppid: event.ppid,
+                ..seen_by_events(event.id, &event.counts)
+            };
+            self.insert(born, None, now);
         }
         let inherited = self.tool_of(event.ppid, event.id.start_ns);
         let Some(TrackedProcess { sample, .. }) = self.processes.get_mut(&event.id.pid) else {
@@ -231,7 +235,10 @@ impl ResourceTracker {
         let process = TrackedProcess {
             cpu_share,
             last_update: now,
-            first_ppid: known.map_or(sample.ppid, |known| known.first_ppid),
+            first_ppid: known
+                .map(|known| known.first_ppid)
+                .filter(|&ppid| ppid != 0)
+                .unwrap_or(sample.ppid),
             measured_from,
             sample,
         };

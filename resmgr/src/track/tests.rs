@@ -369,3 +369,27 @@ fn connections_that_come_while_sweeps_run_give_a_tool_no_room_for_more() {
         assert_eq!(tool.lined().connections, expected);
     }
 }
+
+#[test]
+fn who_was_born_to_a_parent_outside_is_an_orphan_once_it_has_another() {
+    let slot = ToolSlot(1);
+    let mut tracker = ResourceTracker::default();
+    tracker.begin_tool(TrackedTool::new(identity(slot), ToolLimits::LIGHT));
+    let born = ProcessEvent {
+        ppid: 40,
+        tool: Some(slot),
+        ..event(ProcessEventKind::Fork, 41, 5, 0)
+    };
+    tracker.apply_events(&[born], at(1));
+    let orphans = |tracker: &mut ResourceTracker, ppid| {
+        let process = ProcessSample {
+            ppid,
+            tool: Some(slot),
+            ..sample(41, 5, 10)
+        };
+        tracker.apply_sweep(sweep(vec![process]), at(2));
+        tracker.tool(slot).unwrap().usage.orphans.clone()
+    };
+    assert_eq!(orphans(&mut tracker, 40), [0_u32; 0]);
+    assert_eq!(orphans(&mut tracker, 1), [41]);
+}

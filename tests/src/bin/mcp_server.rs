@@ -60,8 +60,9 @@ fn answer(message: &Value, cancelled: &Cancelled) {
                 let id = message["id"].to_string();
                 given_up(cancelled).contains(&id)
             };
+            let is_failure = message["params"]["name"] == "fail";
             match call(&message["params"], is_cancelled) {
-                Some(text) => json!({ "content": [{ "type": "text", "text": text }] }),
+                Some(text) => json!({ "content": [{ "type": "text", "text": text }], "isError": is_failure }),
                 None => return,
             }
         }
@@ -102,6 +103,7 @@ fn call(params: &Value, is_cancelled: impl Fn() -> bool) -> Option<String> {
             }
             Some("slept".to_owned())
         }
+        "pid" => Some(std::process::id().to_string()),
         "exit" => exit(i32::try_from(number).ok()?),
         // Half a line, and the end.
         "break" => {

@@ -50,6 +50,7 @@ Usage: cargo xtask COMMAND
       exec                       `resmgr exec` beyond the host's own cgroup move; how soon `status --json` answers
       hooks                      each hook by the kernel's BPF statistics, in a tool and in none
       manager                    what the library costs its program: records and statuses a second on a core
+      proxy                      what the proxy of MCP costs a request, beside a direct pipe
       outside                    calls timed without an agent, with one, in a tool, and under bpftrace (on PATH)
       react                      from a line crossed to the alert, from `resmgr cleanup` and from the end of a grace to the last process gone;
                                  with `--vm`, that last beside earlyoom

@@ -106,6 +106,8 @@ pub(crate) fn run(workspace: &Workspace, kernels: Option<&str>, wanted: &Wanted)
             }),
         }
     }
+    // What takes longest begins first.
+    machines.sort_by_key(|(_, machine)| machine.left_out.len());
     let names: Vec<&str> = machines.iter().map(|(name, _)| *name).collect();
     if machines.iter().any(|(_, machine)| !machine.left_out.is_empty()) {
         let left_out = image::ON_THE_ENDS.join(", ");

@@ -113,20 +113,12 @@ pub(super) fn build(workspace: &Workspace, wanted: &Wanted) -> Result<PathBuf> {
         add_earlyoom(workspace, &mut archive)?;
     }
 
-    let mut tests = 0;
     for one in &built {
-        let content = read(&one.path)?;
-        match (one.kind, ON_THE_HOST.iter().find(|(name, _)| *name == one.name)) {
-            (Kind::Program, _) => archive.file(&format!("{PROGRAMS}/{}", one.name), 0o755, &content),
-            (Kind::Test, Some((name, why))) => println!("{name} is not run in virtual machines: {why}"),
-            (Kind::Test, None) => {
-                archive.file(&format!("{TESTS}/{}", one.name), 0o755, &content);
-                tests += 1;
-            }
-        }
-    }
-    if tests == 0 {
-        bail!("cargo built no tests for virtual machines: look at tests/Cargo.toml");
+        let folder = match one.kind {
+            Kind::Program => PROGRAMS,
+            Kind::Test => TESTS,
+        };
+        archive.file(&format!("{folder}/{}", one.name), 0o755, &read(&one.path)?);
     }
     let root = workspace
         .root()
@@ -150,14 +142,35 @@ pub(super) fn build(workspace: &Workspace, wanted: &Wanted) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The test binaries that machines run.
+fn tests(workspace: &Workspace) -> Result<Vec<String>> {
+    let folder = workspace.root().join("tests/tests");
+    let entries = fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
+    let files = entries.flatten().map(|entry| entry.path());
+    let names = files.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
+    let (on_the_host, in_machines): (Vec<_>, Vec<_>) =
+        names.partition(|name| ON_THE_HOST.iter().any(|(stays, _)| stays == name));
+    if in_machines.is_empty() {
+        bail!("{} has no tests for virtual machines", folder.display());
+    }
+    println!(
+        "not run in virtual machines, which would change nothing of them: {}",
+        on_the_host.join(", ")
+    );
+    Ok(in_machines)
+}
+
 /// Programs that need no library, since the machine has none.
 fn compile(workspace: &Workspace, wanted: &Wanted) -> Result<Vec<Built>> {
     let mut build = shell::cargo(workspace);
     build.args(["build", "--package", "resmgr", "--package", "resmgr-tests", "--bins"]);
-    match &wanted.bench {
-        Some(bench) => build.args(["--bench", bench]),
-        None => build.args(["--test", "*"]),
+    let built = match &wanted.bench {
+        Some(bench) => vec![("--bench", bench.clone())],
+        None => tests(workspace)?.into_iter().map(|test| ("--test", test)).collect(),
     };
+    for (kind, name) in built {
+        build.args([kind, &name]);
+    }
     build.args(["--profile", PROFILE, "--target", TARGET]);
     build.arg("--message-format=json-render-diagnostics");
     // Apart: its flags would make the host's build start afresh each time.

@@ -124,4 +124,20 @@ fn main() {
             million(cores, false)
         );
     }
+    let operations = runtime.block_on(operations(&manager));
+    println!("operations begun and ended, one after another: {operations:.0} a second");
+}
+
+/// Operations a second of a tool, each told to the agent and answered.
+async fn operations(manager: &EnhancedResourceManager) -> f64 {
+    let tool: ToolName = "operated".parse().unwrap();
+    let begun = manager.initialize_tool_with(&tool, LimitsAsked::default(), OperationKind::Api);
+    begun.await.unwrap();
+    let (began, mut count) = (Instant::now(), 0_u32);
+    while began.elapsed() < TIME {
+        let operation = manager.begin_operation(&tool, "bench").await.unwrap();
+        operation.end().await.unwrap();
+        count += 1;
+    }
+    f64::from(count) / began.elapsed().as_secs_f64()
 }

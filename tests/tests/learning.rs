@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use resmgr_tests::{Agent, Workload, in_machine, number, open_fds, patience, until, wait_until};
+use resmgr_tests::{Agent, Workload, number, open_fds, patience, until, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -45,10 +45,6 @@ fn grows(agent: &Agent, resource: &str, flags: &[&str], every: Duration, mut mor
     let ahead = |reason: &&String| ["grows", "expected"].contains(&reason.as_str());
     assert!(ahead(&&reasons[0]), "it was raised ahead of the use: {reasons:?}");
     assert!(reasons.iter().filter(ahead).count() >= 2, "{reasons:?}");
-    // What an emulated machine lets it have of a CPU goes to and fro: it is expected, and no steady growth.
-    if resource == "cpu" && in_machine() {
-        return;
-    }
     let alert = agent.alert(&name, |alert| alert["kind"] == "growth");
     let message = alert["message"].as_str().unwrap();
     let said = format!("{resource} grows by ");

@@ -45,7 +45,8 @@ pub trait ToolExecutor: Send + Sync {
         None
     }
 
-    /// Begins anew what it keeps between executions, where there is such a thing.
+    /// Lets go of what it keeps between executions, where there is such a thing; the next execution begins it anew. Called
+    /// before another try ([`Recovery`](super::Recovery)), and when the tool is unregistered.
     fn restart(&self) -> impl Future<Output = Result<(), ExecutorError>> + Send {
         async { Ok(()) }
     }

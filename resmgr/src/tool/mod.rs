@@ -175,12 +175,15 @@ impl ToolManager {
         Ok(self.registered(id)?.attempts())
     }
 
-    /// Unregisters a tool: nothing new is executed, its processes are ended, its resources cleaned up. Where that fails it is
-    /// tried again, and what is left then is an error.
+    /// Unregisters a tool: nothing new is executed, its executor lets go of what it keeps, its processes are ended, its resources
+    /// cleaned up. Where that fails it is tried again, and what is left then is an error.
     pub async fn unregister_tool(&self, id: &ToolName) -> Result<(), ToolError> {
         let removed = self.tools.write().unwrap_or_else(PoisonError::into_inner).remove(id);
-        if removed.is_none() {
+        let Some(removed) = removed else {
             return Err(ToolError::NotRegistered(id.clone()));
+        };
+        if let Err(error) = removed.let_go().await {
+            tracing::debug!(tool = %id, %error, "an executor did not let go of what it keeps");
         }
         let mut tried = 1;
         loop {

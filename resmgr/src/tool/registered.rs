@@ -73,10 +73,16 @@ impl Registered {
         })
     }
 
+    /// Has the executor let go of what it keeps between executions.
+    pub(super) async fn let_go(&self) -> Result<(), ToolError> {
+        let done = self.run(self.executor.clone().restart()).await;
+        done.map_err(|failure| failure.told(&self.tool.id).0)?;
+        Ok(())
+    }
+
     /// Begins the executor and the tool's resources anew.
     pub(super) async fn restart(&self, manager: &EnhancedResourceManager) -> Result<(), ToolError> {
-        let restarted = self.run(self.executor.clone().restart()).await;
-        restarted.map_err(|failure| failure.told(&self.tool.id).0)?;
+        self.let_go().await?;
         Ok(manager.reset_tool(&self.tool.id).await?)
     }
 

@@ -54,8 +54,13 @@ impl Conversation {
 
     /// Sends a message.
     pub fn send(&mut self, message: &Value) {
+        self.write(format!("{message}\n").as_bytes());
+    }
+
+    /// Sends bytes.
+    pub fn write(&mut self, bytes: &[u8]) {
         let to = self.to.as_mut().expect("it is not closed");
-        writeln!(to, "{message}").expect("somebody reads");
+        to.write_all(bytes).expect("somebody reads");
     }
 
     /// Asks; returns the request's id.
@@ -81,7 +86,8 @@ impl Conversation {
     }
 
     /// Waits for the answer to a request.
-    pub fn answer(&mut self, id: u64) -> Value {
+    pub fn answer(&mut self, id: impl Into<Value>) -> Value {
+        let id = id.into();
         let is_it = |message: &Value| message["id"] == id && message.get("method").is_none();
         if let Some(at) = self.early.iter().position(is_it) {
             return self.early.remove(at);

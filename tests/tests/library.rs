@@ -223,19 +223,7 @@ async fn what_is_told_crosses_lines_raises_limits_and_is_refused_beyond_the_maxi
 #[tokio::test]
 async fn operations_of_what_is_told_are_counted_one_by_one() {
     let agent = Agent::start(&[]);
-    let manager = EnhancedResourceManager::connect(agent.socket()).await.unwrap();
-    let tool = name("operates");
-    let limits = LimitsAsked {
-        cpu: Some(LimitSpan {
-            base: Some(1000),
-            max: 2000,
-        }),
-        ..LimitsAsked::default()
-    };
-    manager
-        .initialize_tool_with(&tool, limits, OperationKind::Api)
-        .await
-        .unwrap();
+    let (manager, tool) = operating(&agent, 2000).await;
     manager.track_cpu_time(&tool, Duration::from_secs(50)).unwrap();
     let one = manager.begin_operation(&tool, "one").await.unwrap();
     manager.track_cpu_time(&tool, Duration::from_millis(600)).unwrap();
@@ -255,6 +243,111 @@ async fn operations_of_what_is_told_are_counted_one_by_one() {
     .end()
     .await
     .unwrap();
+}
+
+async fn operating(agent: &Agent, max_ms: u64) -> (EnhancedResourceManager, ToolName) {
+    let manager = EnhancedResourceManager::connect(agent.socket()).await.unwrap();
+    let tool = name("operates");
+    let limits = cpu_limits(max_ms);
+    manager
+        .initialize_tool_with(&tool, limits, OperationKind::Api)
+        .await
+        .unwrap();
+    (manager, tool)
+}
+
+fn cpu_limits(max_ms: u64) -> LimitsAsked {
+    LimitsAsked {
+        cpu: Some(LimitSpan {
+            base: Some(max_ms),
+            max: max_ms,
+        }),
+        ..LimitsAsked::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_is_gone_has_ended_its_operation_however_it_went() {
+    let agent = Agent::start(&[]);
+    let (manager, tool) = operating(&agent, 60_000).await;
+    let under_way = || shown(&agent.socket(), "operates")[0]["operations"]["under_way"].clone();
+    let ended = |what| async move {
+        eventually(what, || async {
+            under_way().as_array().unwrap().is_empty().then_some(())
+        })
+        .await;
+    };
+
+    let guard = manager.begin_operation(&tool, "panics").await.unwrap();
+    assert_eq!(under_way()[0]["name"], "panics");
+    let panics = std::thread::spawn(move || {
+        let _guard = guard;
+        panic!("as it was asked to")
+    });
+    assert!(panics.join().is_err());
+    ended("it ends with a panic").await;
+
+    let guard = manager.begin_operation(&tool, "cancelled").await.unwrap();
+    let cancelled = tokio::spawn(async move {
+        let _guard = guard;
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(under_way()[0]["name"], "cancelled");
+    cancelled.abort();
+    assert!(cancelled.await.unwrap_err().is_cancelled());
+    ended("it ends with a task that is cancelled").await;
+
+    // Whoever asks for one, or for its end, may be cancelled before there is an answer.
+    for _ in 0..50 {
+        let begins = manager.begin_operation(&tool, "hasty");
+        assert!(tokio::time::timeout(Duration::ZERO, begins).await.is_err());
+        let guard = manager.begin_operation(&tool, "impatient").await.unwrap();
+        let _ = tokio::time::timeout(Duration::ZERO, guard.end()).await;
+    }
+    let last = manager.begin_operation(&tool, "last").await.unwrap();
+    // What is asked of the agent is asked one after another.
+    eventually("they end", || async {
+        (under_way().as_array().unwrap().len() == 1).then_some(())
+    })
+    .await;
+    last.end().await.unwrap();
+    let total = || shown(&agent.socket(), "operates")[0]["operations"]["ended_total"].clone();
+    assert_eq!(total(), 2 + 50 * 2 + 1);
+}
+
+#[tokio::test]
+async fn nested_operations_share_what_both_use_and_heed_limits_that_change() {
+    let agent = Agent::start(&[]);
+    let (manager, tool) = operating(&agent, 2000).await;
+    let outer = manager.begin_operation(&tool, "outer").await.unwrap();
+    manager.track_cpu_time(&tool, Duration::from_millis(100)).unwrap();
+    let inner = manager.begin_operation(&tool, "inner").await.unwrap();
+    manager.track_cpu_time(&tool, Duration::from_millis(200)).unwrap();
+    let used = inner.end().await.unwrap();
+    assert_eq!((used.cpu_time_ns, used.overlapped), (100_000_000, true));
+    manager.track_cpu_time(&tool, Duration::from_millis(1300)).unwrap();
+
+    // 1500 ms are 75 % of what it may use.
+    manager
+        .begin_operation(&tool, "fits")
+        .await
+        .unwrap()
+        .end()
+        .await
+        .unwrap();
+    manager.update_limits(&tool, cpu_limits(1550)).await.unwrap();
+    let refused = manager.begin_operation(&tool, "refused").await.unwrap_err();
+    assert!(refused.to_string().contains("of 1.55s"), "{refused}");
+    manager.update_limits(&tool, cpu_limits(60_000)).await.unwrap();
+    manager
+        .begin_operation(&tool, "fits again")
+        .await
+        .unwrap()
+        .end()
+        .await
+        .unwrap();
+    let used = outer.end().await.unwrap();
+    assert_eq!((used.cpu_time_ns, used.overlapped), (1_500_000_000, true));
 }
 
 /// Tells what is there again once an agent answers that knows less.

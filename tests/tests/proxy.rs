@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
 };
 
@@ -171,6 +171,14 @@ fn requests_are_operations_named_by_what_they_call_with_what_each_used() {
     let half_ms = number(&split["cpu_time_ns"]) / 1_000_000;
     assert!((120..200).contains(&half_ms), "{half_ms} ms");
 
+    // Only one method gives up.
+    let pinged = server.ask("ping", &json!({ "requestId": sleeps }));
+    server.answer(pinged);
+    until("it is an operation like any other", || {
+        (operations(&agent)["ended_total"] == 4).then_some(())
+    });
+    assert_eq!(operations(&agent)["under_way"].as_array().unwrap().len(), 1);
+
     // What was given up ends without an answer.
     server.send(&json!({ "method": "notifications/cancelled", "params": { "requestId": sleeps } }));
     until("none is under way", || {
@@ -200,13 +208,16 @@ fn without_an_agent_it_is_a_pipe_unless_one_is_required() {
 fn who_waits_for_a_server_that_dies_is_answered_and_the_end_is_the_servers() {
     let agent = Agent::start(&[]);
     let mut server = served(&agent, &[]);
-    let (sleeps, exits) = (server.call("sleep", 600_000), server.call("exit", 7));
+    let (sleeps, spins) = (server.call("sleep", 600_000), server.call("spin", 0));
+    server.send(&json!({ "method": "notifications/cancelled", "params": { "requestId": spins } }));
+    let exits = server.call("exit", 7);
     for id in [sleeps, exits] {
         let error = server.answer(id)["error"].clone();
         assert_eq!(error["code"], SERVER_ENDED, "{error}");
         assert!(error["message"].as_str().unwrap().contains("exit status: 7"), "{error}");
     }
     assert_eq!(server.end().code(), Some(7));
+    assert_eq!(server.hear(), None, "it does not wait for what it has given up");
 
     // In the middle of a line: the client's lines stay whole.
     let mut server = served(&agent, &[]);
@@ -214,6 +225,19 @@ fn who_waits_for_a_server_that_dies_is_answered_and_the_end_is_the_servers() {
     assert_eq!(server.answer(broken)["error"]["code"], SERVER_ENDED);
     assert_eq!(server.unasked(), [json!("{\"jsonrpc\":")]);
     assert_eq!(server.end().code(), Some(3));
+
+    // It lives on, and reads no more.
+    let deaf = ["sh", "-c", "exec 0<&-; exec sleep 600"];
+    let mut server = Conversation::start(&mut proxied(&agent, &["--grace", "300ms"], &deaf));
+    until("it has closed its input", || {
+        let comm = fs::read_to_string(format!("/proc/{}/comm", running(&agent)["root_pid"]));
+        (comm.ok()? == "sleep\n").then_some(())
+    });
+    for _ in 0..2 {
+        let pinged = server.ask("ping", &json!({}));
+        assert_eq!(server.answer(pinged)["error"]["code"], SERVER_ENDED);
+    }
+    assert_eq!(server.end().signal(), Some(Signal::TERM.as_raw()));
 
     let mut server = served(&agent, &[]);
     let pid = i32::try_from(number(&running(&agent)["root_pid"])).unwrap();
@@ -254,17 +278,76 @@ fn signals_are_the_servers_and_it_ends_with_its_proxy_and_with_its_client() {
     server.end();
     wait_until("the server has ended", 30, || pids.iter().all(|&pid| !is_alive(pid)));
 
-    // The client goes first.
-    let mut server = Conversation::start(&mut proxied(
-        &agent,
-        &["--grace", "500ms"],
-        &[&program(), "--ignore-eof"],
-    ));
+    // The client goes first. What it has given up keeps nobody.
+    let ignoring = || proxied(&agent, &["--grace", "500ms"], &[&program(), "--ignore-eof"]);
+    let mut server = Conversation::start(&mut ignoring());
     server.initialize();
-    let slept = server.call("sleep", 300);
+    let (slept, spins) = (server.call("sleep", 300), server.call("spin", 0));
+    server.send(&json!({ "method": "notifications/cancelled", "params": { "requestId": spins } }));
     server.close();
     assert_eq!(server.answer(slept)["result"]["content"][0]["text"], "slept");
     assert_eq!(server.end().signal(), Some(Signal::TERM.as_raw()));
+
+    // It is killed, and nobody reads what it has asked.
+    let mut through = ignoring().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let call = json!({ "id": 1, "method": "tools/call", "params": { "name": "sleep", "arguments": { "n": 600_000 } } });
+    writeln!(through.stdin.take().unwrap(), "{call}").unwrap();
+    drop(through.stdout.take());
+    let status = until("the proxy has ended", || through.try_wait().unwrap());
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()));
+}
+
+#[test]
+fn who_reads_late_reads_all_that_a_server_said_before_it_ended() {
+    let agent = Agent::start(&[]);
+    // More than two pipes hold, and little more.
+    let length = 135_000;
+    let mut through = proxied(&agent, &[], &["head", "-c", &length.to_string(), "/dev/zero"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("it has ended a while ago", || {
+        let status = agent.status(&["server", "--fresh"]);
+        (status["tools"][0]["ended_s"].as_u64()? >= 2).then_some(())
+    });
+    let mut all = Vec::new();
+    through.stdout.take().unwrap().read_to_end(&mut all).unwrap();
+    let (said, rest) = all.split_at(length.min(all.len()));
+    assert!(
+        said.iter().all(|&byte| byte == 0) && rest == b"\n",
+        "{} bytes",
+        all.len()
+    );
+    assert_eq!(through.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_signal_ends_it_whoever_keeps_it_waiting() {
+    let agent = Agent::start(&[]);
+    let start = |server: &[&str]| {
+        let mut command = proxied(&agent, &[], server);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let terminate = |mut through: Child| {
+        kill_process(Pid::from_child(&through), Signal::TERM).unwrap();
+        let status = until("the proxy has ended", || through.try_wait().unwrap());
+        assert_eq!(status.signal(), Some(Signal::TERM.as_raw()));
+    };
+    // A client that does not read.
+    let through = start(&["sh", "-c", "head -c 1M /dev/zero; exec sleep 600"]);
+    until("it runs", || (running(&agent)["process_count"] == 2).then_some(()));
+    terminate(through);
+
+    // An agent that does not answer.
+    agent.signal(Signal::STOP);
+    let through = start(&["sleep", "600"]);
+    let children = format!("/proc/{0}/task/{0}/children", through.id());
+    until("it has started the server", || {
+        (!fs::read_to_string(&children).ok()?.is_empty()).then_some(())
+    });
+    terminate(through);
+    agent.signal(Signal::CONT);
 }
 
 #[test]
@@ -319,26 +402,69 @@ fn a_call_that_spins_is_ended_at_its_limit_and_others_wait_until_the_server_rest
 }
 
 #[test]
+fn a_limit_that_is_changed_is_the_limit_of_what_is_under_way() {
+    let agent = Agent::start(&["--sweep-interval", "200ms"]);
+    let limit = |limit: &str| {
+        let mut set = agent.client(&["limits", "set", "server", "--cpu", limit]);
+        assert!(set.status().unwrap().success());
+    };
+    let mut server = served(&agent, &["--cpu", "1s:1s", "--mode", "throttle"]);
+    let burns = server.call("burn", 1500);
+    limit("1h:1h");
+    assert_eq!(server.answer(burns)["result"]["content"][0]["text"], "burnt");
+    let spins = server.call("spin", 0);
+    until("it spins", || {
+        let spinning = &operations(&agent)["under_way"][0];
+        (spinning["name"] == "spin" && number(&spinning["cpu_time_ns"]) > 300_000_000).then_some(())
+    });
+    limit("200ms:200ms");
+    let error = server.answer(spins)["error"].clone();
+    assert_eq!(
+        (&error["code"], &error["data"]["limit"]),
+        (&json!(LIMITS_EXCEEDED), &json!(200))
+    );
+    assert!(server.unasked().is_empty(), "{:?}", server.unasked());
+}
+
+#[test]
 fn in_enforce_a_server_that_was_ended_is_started_again_where_it_was() {
     let agent = Agent::start(&["--sweep-interval", "200ms"]);
     let limits = ["--cpu", "1s:1s", "--grace", "500ms"];
     let mut server = Conversation::start(&mut proxied(&agent, &limits, &[&program()]));
-    let first = server.initialize()["result"]["serverInfo"]["version"].clone();
+    server.initialize();
+    let cut = rages_and_goes_on(&agent, &mut server);
+    assert_eq!(cut["error"]["code"], SERVER_ENDED, "{cut}");
+    assert_eq!(server.end().code(), Some(0));
+
+    // A client that introduces itself with each request.
+    let mut server = Conversation::start(&mut proxied(&agent, &limits, &[&program()]));
+    rages_and_goes_on(&agent, &mut server);
+    assert_eq!(server.end().code(), Some(0));
+}
+
+/// Has a server ended in the middle of a line of its client's: what becomes of that line.
+fn rages_and_goes_on(agent: &Agent, server: &mut Conversation) -> Value {
+    let first = until("it runs", || running(agent)["root_pid"].as_u64());
     let rages = server.call("rage", 0);
+    server.write(br#"{"jsonrpc":"2.0","id":"cut","method":"tools/call","params":{"name":"echo""#);
     assert_eq!(server.answer(rages)["error"]["code"], LIMITS_EXCEEDED);
-    wait_until(
-        "it is another process",
-        30,
-        || !matches!(running(&agent)["root_pid"].to_string(), pid if pid == "null" || first == pid),
-    );
-    let next = server.call("echo", 0);
-    assert_eq!(server.answer(next)["result"]["content"][0]["text"], "echo");
+    wait_until("it is another process", 30, || {
+        running(agent)["root_pid"].as_u64().is_some_and(|pid| pid != first)
+    });
+    server.write(b"}}\n");
+    let cut = server.answer("cut");
+    let echoed = until("it takes calls", || {
+        let id = server.call("echo", 0);
+        let answer = server.answer(id);
+        (answer["error"]["code"] != LIMITS_EXCEEDED).then_some(answer)
+    });
+    assert_eq!(echoed["result"]["content"][0]["text"], "echo");
     assert!(
         server.unasked().is_empty(),
-        "the replayed answer is not the client's: {:?}",
+        "what is said to the server itself is not the client's: {:?}",
         server.unasked()
     );
-    assert_eq!(server.end().code(), Some(0));
+    cut
 }
 
 #[test]
@@ -347,6 +473,15 @@ fn an_agent_that_starts_anew_hears_of_what_is_under_way() {
     let mut server = served(&agent, &[]);
     let sleeps = server.call("sleep", 600_000);
     until("it is under way", || {
+        (operations(&agent)["under_way"].as_array()?.len() == 1).then_some(())
+    });
+    // One that nobody waits for any more is not under way for the next one.
+    let spins = server.call("spin", 0);
+    until("both are", || {
+        (operations(&agent)["under_way"].as_array()?.len() == 2).then_some(())
+    });
+    server.send(&json!({ "method": "notifications/cancelled", "params": { "requestId": spins } }));
+    until("it is ended", || {
         (operations(&agent)["under_way"].as_array()?.len() == 1).then_some(())
     });
     agent.signal(Signal::KILL);

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{broadcast, mpsc, oneshot},
+};
 
 use super::{Account, ResourceError, StatusChange, link::Order};
 use crate::{
@@ -20,6 +23,8 @@ pub struct AdaptiveResourceManager {
     socket: PathBuf,
     orders: mpsc::Sender<Order>,
     changes: broadcast::Sender<StatusChange>,
+    /// Where the manager was made.
+    runtime: Handle,
 }
 
 impl AdaptiveResourceManager {
@@ -28,6 +33,7 @@ impl AdaptiveResourceManager {
             socket,
             orders,
             changes,
+            runtime: Handle::current(),
         }
     }
 
@@ -63,8 +69,7 @@ impl AdaptiveResourceManager {
         Ok(())
     }
 
-    pub(super) async fn begin(&self, account: &Account, name: &str) -> Result<u64, ResourceError> {
-        let name = name.to_owned();
+    pub(super) async fn begin(&self, account: &Account, name: String) -> Result<u64, ResourceError> {
         self.order(|answer| Order::Begin(account.clone(), name, answer)).await
     }
 
@@ -78,10 +83,8 @@ impl AdaptiveResourceManager {
         let order = Order::End(account.clone(), operation, None);
         if let Err(mpsc::error::TrySendError::Full(order)) = self.orders.try_send(order) {
             let orders = self.orders.clone();
-            // Without a runtime nobody talks to the agent any more, and the connection's end is the operation's.
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(async move { orders.send(order).await });
-            }
+            // On whatever thread it is dropped.
+            self.runtime.spawn(async move { orders.send(order).await });
         }
     }
 

@@ -299,8 +299,13 @@ impl EnhancedResourceManager {
     /// after a raise of its limits was considered, unless it is only observed.
     pub async fn begin_operation(&self, id: &ToolName, name: &str) -> Result<Operation, ResourceError> {
         let account = self.account(id)?;
-        let number = self.adaptive_manager.begin(&account, name).await?;
-        Ok(Operation::new(account, self.adaptive_manager.clone(), number))
+        let (manager, name) = (self.adaptive_manager.clone(), name.to_owned());
+        // By itself: where nobody waits for it any more, it begins all the same, and ends at once.
+        let begun = tokio::spawn(async move {
+            let number = manager.begin(&account, name).await?;
+            Ok(Operation::new(account, manager, number))
+        });
+        begun.await.unwrap_or(Err(ResourceError::Closed))
     }
 
     /// A tool's account: what is told through it needs no look-up.

@@ -25,11 +25,13 @@ impl Operation {
 
     /// Ends it: what it has used.
     pub async fn end(mut self) -> Result<OperationUse, ResourceError> {
-        // Ended once, whatever becomes of the answer.
-        match self.number.take() {
-            Some(number) => self.adaptive_manager.end(&self.account, number).await,
-            None => Ok(OperationUse::default()),
-        }
+        let Some(number) = self.number else {
+            return Ok(OperationUse::default());
+        };
+        let used = self.adaptive_manager.end(&self.account, number).await;
+        // Where nobody waited for that, it was dropped, and has ended so.
+        self.number = None;
+        used
     }
 }
 

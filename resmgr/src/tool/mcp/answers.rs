@@ -48,16 +48,13 @@ fn refused(tool: &ToolName, id: &Id, over: &OverLimit) -> Value {
     error(id, LIMITS_EXCEEDED, &message, &data(tool, over))
 }
 
-/// The requests of a line are refused; as a batch where it was one.
+/// The requests of a line are refused; as a batch where it was one. More than one were.
 pub(super) fn refusal(tool: &ToolName, ids: &[Id], is_batch: bool, over: &OverLimit) -> Vec<u8> {
     let mut errors: Vec<Value> = ids.iter().map(|id| refused(tool, id, over)).collect();
-    match (is_batch, errors.pop()) {
-        (false, Some(error)) => line(&error),
-        (_, None) => Vec::new(),
-        (true, Some(last)) => {
-            errors.push(last);
-            line(&Value::Array(errors))
-        }
+    match errors.len() {
+        0 => Vec::new(),
+        1 if !is_batch => errors.pop().map_or_else(Vec::new, |error| line(&error)),
+        _ => line(&Value::Array(errors)),
     }
 }
 
@@ -74,9 +71,9 @@ pub(super) fn without_server(tool: &ToolName, call: &Call, why: &str) -> Vec<u8>
     line(&error(&call.id, SERVER_ENDED, &message, &data))
 }
 
-/// A request has no answer: the server ended while it was asked.
+/// A request has no answer: the server did not take it.
 pub(super) fn lost(tool: &ToolName, id: &Id) -> Vec<u8> {
-    let message = format!("resmgr: {tool} ended while it was asked");
+    let message = format!("resmgr: {tool} ended, or reads no more, before it was asked");
     line(&error(id, SERVER_ENDED, &message, &json!({ "tool": tool })))
 }
 
@@ -89,4 +86,38 @@ pub(super) fn cancellation(call: &Call) -> Vec<u8> {
 /// Tells a server that was started again that its client is ready.
 pub(super) fn initialized() -> Vec<u8> {
     line(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Refusals as a client reads them.
+    use super::{super::scan::Scanner, *};
+
+    #[test]
+    fn each_request_of_a_batch_is_refused_however_long_that_was() {
+        let over = OverLimit {
+            resource: Resource::Cpu,
+            value: 2,
+            limit: 1,
+            message: "2 of 1".to_owned(),
+        };
+        let tool: ToolName = "tool".parse().unwrap();
+        let (_, messages) = Scanner::default().read(b"[{\"id\":1},{\"id\":\"2\"}]\n");
+        let ids: Vec<Id> = messages.unwrap().into_iter().filter_map(|message| message.id).collect();
+        for (ids, is_batch, expected) in [
+            (&ids[..], true, json!([1, "2"])),
+            // Of a long line it is not remembered.
+            (&ids[..], false, json!([1, "2"])),
+            (&ids[..1], true, json!([1])),
+            (&ids[..1], false, json!(1)),
+        ] {
+            let refusal: Value = serde_json::from_slice(&refusal(&tool, ids, is_batch, &over)).unwrap();
+            let refused = match refusal.as_array() {
+                Some(batch) => batch.iter().map(|error| error["id"].clone()).collect(),
+                None => refusal["id"].clone(),
+            };
+            assert_eq!(refused, expected);
+        }
+        assert!(refusal(&tool, &[], true, &over).is_empty());
+    }
 }

@@ -2,6 +2,9 @@
 
 use super::scan::{Id, Message};
 
+/// Requests that nobody waits for any more which are remembered at most: what a client gives up is never answered, as a rule.
+const MOST_LEFT: usize = 256;
+
 /// Requests that a tool at a limit is not given: what has work done. Others keep the conversation alive.
 const REFUSED: [&str; 4] = ["tools/call", "resources/read", "prompts/get", "completion/complete"];
 
@@ -14,8 +17,24 @@ pub(super) struct Call {
     pub(super) id: Id,
     /// What the operation is called: of a call of a tool that tool, else the method.
     pub(super) name: String,
+    awaited: Awaited,
+}
+
+/// Whether somebody waits for the answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    Yes,
+    /// The client has given it up. What is answered all the same is passed on.
+    GivenUp,
     /// The client has its answer: what the server answers is not passed on.
-    is_answered: bool,
+    Answered,
+}
+
+impl Call {
+    /// Whether the client was told its end while the server goes on.
+    pub(super) fn is_answered(&self) -> bool {
+        self.awaited == Awaited::Answered
+    }
 }
 
 /// The requests under way.
@@ -46,51 +65,65 @@ impl Calls {
             number: self.numbers,
             id: message.id.clone()?,
             name: name(message)?,
-            is_answered: false,
+            awaited: Awaited::Yes,
         };
         self.under_way.push(call.clone());
         Some(call)
     }
 
-    /// The server answers; of requests with the same id the oldest: its number. `None` where nothing was asked.
-    pub(super) fn end(&mut self, id: &Id) -> Option<u64> {
+    /// The server answers; of requests with the same id the oldest. `None` where nothing was asked.
+    pub(super) fn end(&mut self, id: &Id) -> Option<Call> {
         let at = self.under_way.iter().position(|call| call.id == *id)?;
-        Some(self.under_way.remove(at).number)
-    }
-
-    /// The request that has an id.
-    pub(super) fn find(&self, id: &Id) -> Option<&Call> {
-        self.under_way.iter().find(|call| call.id == *id)
+        Some(self.under_way.remove(at))
     }
 
     /// Whether a response with this id is not passed on.
     pub(super) fn is_known(&self, id: &Id) -> bool {
-        self.find(id).is_some_and(|call| call.is_answered)
+        let call = self.under_way.iter().find(|call| call.id == *id);
+        call.is_some_and(Call::is_answered)
     }
 
     /// Whether a response may come that is not passed on.
     pub(super) fn has_known(&self) -> bool {
-        self.under_way.iter().any(|call| call.is_answered)
+        self.under_way.iter().any(Call::is_answered)
+    }
+
+    /// Whether somebody waits for an answer.
+    pub(super) fn are_awaited(&self) -> bool {
+        self.under_way.iter().any(|call| call.awaited == Awaited::Yes)
+    }
+
+    fn leave(&mut self, is_it: impl Fn(&Call) -> bool, awaited: Awaited) -> Option<Call> {
+        let mut calls = self.under_way.iter_mut();
+        let call = calls.find(|call| call.awaited == Awaited::Yes && is_it(call))?;
+        call.awaited = awaited;
+        Some(call.clone())
+    }
+
+    /// The client gives up the request that has an id; `None` where it waits for none.
+    pub(super) fn give_up(&mut self, id: &Id) -> Option<Call> {
+        self.leave(|call| call.id == *id, Awaited::GivenUp)
     }
 
     /// The client is told the end of a request while the server goes on; `None` where it knows.
     pub(super) fn answer(&mut self, number: u64) -> Option<Call> {
-        let mut calls = self.under_way.iter_mut();
-        let call = calls.find(|call| call.number == number && !call.is_answered)?;
-        call.is_answered = true;
-        Some(call.clone())
+        self.leave(|call| call.number == number, Awaited::Answered)
     }
 
-    /// The server answers nothing any more: the requests whose end the client does not know, and all of them.
+    /// The oldest of the requests that nobody waits for, where they are too many: it is not known any more.
+    pub(super) fn forget(&mut self) -> Option<u64> {
+        let left = |call: &Call| call.awaited != Awaited::Yes;
+        let at = self.under_way.iter().position(left)?;
+        let are_many = self.under_way.iter().filter(|call| left(call)).count() > MOST_LEFT;
+        are_many.then(|| self.under_way.remove(at).number)
+    }
+
+    /// The server answers nothing any more: the requests whose end the client waits for, and all of them.
     pub(super) fn end_all(&mut self) -> (Vec<Call>, Vec<u64>) {
-        let ended = std::mem::take(&mut self.under_way);
+        let mut ended = std::mem::take(&mut self.under_way);
         let numbers = ended.iter().map(|call| call.number).collect();
-        (ended.into_iter().filter(|call| !call.is_answered).collect(), numbers)
-    }
-
-    /// The requests under way, the oldest first.
-    pub(super) fn under_way(&self) -> &[Call] {
-        &self.under_way
+        ended.retain(|call| call.awaited == Awaited::Yes);
+        (ended, numbers)
     }
 }
 
@@ -123,7 +156,7 @@ mod tests {
                 .is_none()
         );
         assert!(calls.begin(&message(r#"{"id":5,"result":{}}"#)).is_none());
-        assert_eq!(calls.end(&id("1")), Some(1));
+        assert_eq!(calls.end(&id("1")).unwrap().number, 1);
         assert!(calls.end(&id("1")).is_none(), "a response to nothing");
         assert!(calls.end(&id(r#""1""#)).is_some());
     }
@@ -141,6 +174,26 @@ mod tests {
             calls.end_all(),
             (vec![second.clone()], vec![first.number, second.number])
         );
-        assert!(calls.under_way().is_empty());
+        assert!(!calls.are_awaited());
+    }
+
+    #[test]
+    fn what_the_client_gave_up_is_not_awaited_and_not_remembered_for_ever() {
+        let mut calls = Calls::default();
+        for number in 0..10_000 {
+            let call = calls
+                .begin(&message(&format!(r#"{{"id":{number},"method":"tools/call"}}"#)))
+                .unwrap();
+            assert!(calls.are_awaited());
+            assert_eq!(calls.give_up(&call.id).unwrap().number, call.number);
+            assert!(calls.give_up(&call.id).is_none() && calls.answer(call.number).is_none());
+            assert!(!calls.are_awaited() && !calls.is_known(&call.id));
+            let forgotten = calls.forget();
+            assert_eq!(forgotten.is_some(), number >= MOST_LEFT, "{number}");
+            assert!(calls.forget().is_none());
+        }
+        // What is answered all the same is passed on.
+        assert!(!calls.end(&id("9999")).unwrap().is_answered());
+        assert_eq!(calls.end_all().0, []);
     }
 }

@@ -92,11 +92,11 @@ impl Gate {
         }
     }
 
-    /// The rest of the line that is being read goes nowhere: who it was for has gone.
+    /// The rest of a line whose beginning went through goes nowhere: who it was for has gone. One that is held is nobody's
+    /// yet.
     pub(super) fn stop_line(&mut self) {
-        if !self.at_start {
+        if !self.at_start && self.way == Way::Through {
             self.way = Way::Stopped;
-            self.held.clear();
         }
     }
 }

@@ -2,7 +2,7 @@
 //! conversation waiting.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as blocking},
     time::Duration,
@@ -51,13 +51,40 @@ pub(super) enum Heard {
 /// A way to tell; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Link {
-    tell: mpsc::Sender<Tell>,
+    tell: mpsc::UnboundedSender<Tell>,
+    waiting: Waiting,
+}
+
+/// What is told and not yet taken; cheap to clone.
+#[derive(Clone, Debug, Default)]
+struct Waiting(Arc<Mutex<Waits>>);
+
+#[derive(Debug, Default)]
+struct Waits {
+    count: usize,
+    /// Requests that are told of and have not ended: of no other is anything told, so that little waits at any time.
+    begun: HashSet<u64>,
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Waits> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Link {
-    /// Tells, unless too much waits already.
+    /// Tells, unless too much waits already. What has begun for the agent ends for it.
     pub(super) fn tell(&self, told: Tell) {
-        let _ = self.tell.try_send(told);
+        let mut waits = self.waiting.lock();
+        let is_told = match &told {
+            Tell::Instance(_) => true,
+            Tell::Begun { number, .. } => waits.count < MOST_WAITING && waits.begun.insert(*number),
+            Tell::GivenUp(number) => waits.begun.contains(number),
+            Tell::Ended(number) => waits.begun.remove(number),
+        };
+        if is_told && self.tell.send(told).is_ok() {
+            waits.count += 1;
+        }
     }
 }
 
@@ -73,18 +100,23 @@ impl Operations {
 
 /// Makes a link to the agent at a socket, and what runs it until nobody tells any more.
 pub(super) fn link(socket: &Path) -> (Link, impl Future<Output = ()> + use<>, blocking::Receiver<Heard>) {
-    let (tell, told) = mpsc::channel(MOST_WAITING);
+    let (tell, told) = mpsc::unbounded_channel();
+    let waiting = Waiting::default();
+    let link = Link {
+        tell,
+        waiting: waiting.clone(),
+    };
     let (hear, heard) = blocking::channel();
     let socket = socket.to_owned();
     let running = async move {
         let operations = Operations::default();
         let (instance, instances) = watch::channel(None);
         tokio::select! {
-            () = Teller::new(socket.clone(), &operations).run(told, &instance) => {}
+            () = Teller::new(socket.clone(), &operations).run(told, &waiting, &instance) => {}
             () = listen(socket, instances, &operations, hear) => {}
         }
     };
-    (Link { tell }, running, heard)
+    (link, running, heard)
 }
 
 /// Tells the agent of operations.
@@ -92,9 +124,19 @@ struct Teller {
     socket: PathBuf,
     client: Option<Client>,
     instance: Option<u64>,
-    /// Requests under way: what they are called, and the agent's number once it has one.
-    under_way: HashMap<u64, (String, Option<u64>)>,
+    /// Requests under way.
+    under_way: HashMap<u64, UnderWay>,
     operations: Operations,
+}
+
+/// A request under way.
+struct UnderWay {
+    /// What it is called.
+    name: String,
+    /// The agent's number of its operation, once it has one.
+    operation: Option<u64>,
+    /// The agent ends it once the tool is idle.
+    is_given_up: bool,
 }
 
 impl Teller {
@@ -108,8 +150,14 @@ impl Teller {
         }
     }
 
-    async fn run(mut self, mut told: mpsc::Receiver<Tell>, instance: &watch::Sender<Option<u64>>) {
+    async fn run(
+        mut self,
+        mut told: mpsc::UnboundedReceiver<Tell>,
+        waiting: &Waiting,
+        instance: &watch::Sender<Option<u64>>,
+    ) {
         while let Some(tell) = told.recv().await {
+            waiting.lock().count -= 1;
             if let Tell::Instance(number) = tell {
                 self.instance = Some(number);
                 let _ = instance.send(self.instance);
@@ -117,8 +165,9 @@ impl Teller {
             if self.take(tell).await.is_err() {
                 // It has gone, and what it knew with it: those under way are told to the next one.
                 self.client = None;
-                for (_, operation) in self.under_way.values_mut() {
-                    *operation = None;
+                self.under_way.retain(|_, one| !one.is_given_up);
+                for one in self.under_way.values_mut() {
+                    one.operation = None;
                 }
                 self.operations.map().clear();
             }
@@ -129,7 +178,12 @@ impl Teller {
         match tell {
             Tell::Instance(_) => {}
             Tell::Begun { number, name } => {
-                self.under_way.insert(number, (name, None));
+                let one = UnderWay {
+                    name,
+                    operation: None,
+                    is_given_up: false,
+                };
+                self.under_way.insert(number, one);
             }
             Tell::Ended(number) => self.end(number, false).await?,
             Tell::GivenUp(number) => self.end(number, true).await?,
@@ -138,11 +192,15 @@ impl Teller {
     }
 
     async fn end(&mut self, number: u64, once_idle: bool) -> Result<(), ClientError> {
-        let operation = if once_idle {
-            self.under_way.get(&number).and_then(|(_, operation)| *operation)
-        } else {
-            self.under_way.remove(&number).and_then(|(_, operation)| operation)
+        let Some(one) = self.under_way.get_mut(&number) else {
+            return Ok(());
         };
+        let operation = one.operation;
+        one.is_given_up = once_idle;
+        // What the agent never knew of does not go on for it.
+        if !once_idle || operation.is_none() {
+            self.under_way.remove(&number);
+        }
         let (Some(operation), Some(client)) = (operation, &mut self.client) else {
             return Ok(());
         };
@@ -159,29 +217,29 @@ impl Teller {
     /// Begins what is under way and the agent does not know.
     async fn begin_all(&mut self) -> Result<(), ClientError> {
         let Some(instance) = self.instance else { return Ok(()) };
-        if self.under_way.values().all(|(_, operation)| operation.is_some()) {
+        if self.under_way.values().all(|one| one.operation.is_some()) {
             return Ok(());
         }
         let client = match &mut self.client {
             Some(client) => client,
             none => none.insert(Client::connect(&self.socket).await?),
         };
-        for (number, (name, operation)) in &mut self.under_way {
-            if operation.is_some() {
+        for (number, one) in &mut self.under_way {
+            if one.operation.is_some() {
                 continue;
             }
             let params = BeginOperationParams {
                 instance,
-                name: name.clone(),
+                name: one.name.clone(),
                 under_way: true,
             };
             match client.begin_operation(params).await {
                 Ok(begun) => {
-                    *operation = Some(begun.operation);
+                    one.operation = Some(begun.operation);
                     self.operations.map().insert(begun.operation, *number);
                 }
-                // The tool has ended, or has too many.
-                Err(ClientError::Refused(_)) => {}
+                // The tool has ended, or has too many: nor is the next one taken.
+                Err(ClientError::Refused(_)) => break,
                 Err(error) => return Err(error),
             }
         }
@@ -245,5 +303,47 @@ async fn follow(
             }
         }
         seen = Some(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! An agent that takes nothing.
+    use super::*;
+
+    #[test]
+    fn what_has_begun_for_the_agent_ends_for_it_however_long_it_takes_nothing() {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let link = Link {
+            tell,
+            waiting: Waiting::default(),
+        };
+        let all = 3 * MOST_WAITING as u64;
+        for number in 0..all {
+            let name = "call".to_owned();
+            link.tell(Tell::Begun { number, name });
+            link.tell(Tell::GivenUp(number));
+        }
+        for number in 0..all {
+            link.tell(Tell::Ended(number));
+            link.tell(Tell::Ended(number));
+        }
+        drop(link);
+        let (mut begun, mut ended) = (HashSet::new(), HashSet::new());
+        while let Some(tell) = told.blocking_recv() {
+            let is_first = match tell {
+                Tell::Begun { number, .. } => begun.insert(number),
+                Tell::Ended(number) => ended.insert(number),
+                Tell::GivenUp(number) => begun.contains(&number),
+                Tell::Instance(_) => false,
+            };
+            assert!(is_first);
+        }
+        assert_eq!(begun, ended);
+        assert!(
+            (MOST_WAITING / 4..=MOST_WAITING).contains(&begun.len()),
+            "{}",
+            begun.len()
+        );
     }
 }

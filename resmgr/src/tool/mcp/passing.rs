@@ -4,7 +4,7 @@ use std::io::{self, Read, stdin};
 
 use super::{
     answers,
-    calls::{Call, is_refused},
+    calls::is_refused,
     gate::{Gate, Judge},
     link::Tell,
     scan::{Id, Message},
@@ -20,7 +20,9 @@ pub(super) const CHUNK: usize = 64 * 1024;
 pub(super) struct FromClient<'s> {
     pub(super) shared: &'s Shared,
     /// Why the line that is being read is not passed on.
-    pub(super) over: Option<OverLimit>,
+    over: Option<OverLimit>,
+    /// Requests that are yet to be written.
+    asked: Vec<u64>,
 }
 
 impl Judge for FromClient<'_> {
@@ -36,7 +38,14 @@ impl Judge for FromClient<'_> {
         if known.initialize.is_none() && !line.is_empty() && messages.iter().any(is_first) {
             known.initialize = Some(line.to_vec());
         }
-        self.over = known.refusing.clone().filter(|_| messages.iter().any(is_refused));
+        // What has no answer of its own is not taken out of a batch.
+        let are_requests = || {
+            messages
+                .iter()
+                .all(|message| message.method.is_some() && message.id.is_some())
+        };
+        let is_meant = messages.iter().any(is_refused) && are_requests();
+        self.over = known.refusing.clone().filter(|_| is_meant);
         self.over.is_some()
     }
 
@@ -58,41 +67,63 @@ impl Judge for FromClient<'_> {
 
     fn passes(&mut self, messages: Vec<Message>) {
         for message in messages {
-            let told = self.shared.change(|known| {
-                known.is_initialized |= message.method.as_deref() == Some("notifications/initialized");
-                if let Some(cancelled) = message.cancels.as_ref().and_then(|id| known.calls.find(id)) {
-                    return Some(Tell::GivenUp(cancelled.number));
-                }
-                let Call { number, name, .. } = known.calls.begin(&message)?;
-                Some(Tell::Begun { number, name })
-            });
-            if let Some(told) = told {
-                self.shared.link.tell(told);
+            match message.method.as_deref() {
+                Some("notifications/initialized") => self.shared.change(|known| known.is_initialized = true),
+                Some("notifications/cancelled") => self.given_up(&message),
+                _ => self.begun(&message),
             }
         }
     }
 }
 
-impl FromClient<'_> {
+impl<'s> FromClient<'s> {
+    pub(super) const fn new(shared: &'s Shared) -> Self {
+        Self {
+            shared,
+            over: None,
+            asked: Vec::new(),
+        }
+    }
+
+    fn begun(&mut self, message: &Message) {
+        if let Some(call) = self.shared.change(|known| known.calls.begin(message)) {
+            self.asked.push(call.number);
+            let (number, name) = (call.number, call.name);
+            self.shared.link.tell(Tell::Begun { number, name });
+        }
+    }
+
+    fn given_up(&self, message: &Message) {
+        let Some(id) = &message.cancels else { return };
+        let (given_up, forgotten) = self
+            .shared
+            .change(|known| (known.calls.give_up(id), known.calls.forget()));
+        let tells = given_up.map(|call| Tell::GivenUp(call.number));
+        for tell in tells.into_iter().chain(forgotten.map(Tell::Ended)) {
+            self.shared.link.tell(tell);
+        }
+    }
+
     /// Passes on what the client writes, until it writes no more.
     pub(super) fn run(mut self) {
         let (mut gate, mut out, mut chunk) = (Gate::default(), Vec::new(), vec![0; CHUNK]);
-        let mut client = stdin().lock();
+        let (mut client, mut turn) = (stdin().lock(), None);
         while let Some(read) = read(&mut client, &mut chunk) {
             // What is asked while there is no server is asked of the next one.
-            if !self.shared.inlet.is_open() {
-                break;
+            let Some(now) = self.shared.inlet.turn() else { break };
+            if turn.replace(now) != Some(now) {
+                gate.stop_line();
             }
             gate.take(chunk.get(..read).unwrap_or_default(), &mut self, &mut out);
-            match self.shared.inlet.pass(&out) {
+            match self.shared.inlet.pass(&out, now) {
                 Passed::Written => {}
                 Passed::Lost => {
-                    self.over = None;
                     gate.stop_line();
-                    self.shared.end_all("it ended while it was asked");
+                    self.shared.lose(&self.asked);
                 }
                 Passed::Over => break,
             }
+            self.asked.clear();
             out.clear();
         }
         self.shared.end_input();
@@ -141,7 +172,10 @@ impl FromServer<'_> {
                 known.calls.end(&id)
             });
             if let Some(ended) = ended {
-                self.0.link.tell(Tell::Ended(ended));
+                if ended.is_answered() {
+                    self.0.outlet.forget(ended.number);
+                }
+                self.0.link.tell(Tell::Ended(ended.number));
             }
         }
     }

@@ -13,7 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    process::Signal,
+};
 
 use super::{
     answers,
@@ -21,7 +25,7 @@ use super::{
     passing::{FromClient, FromServer},
     scan::Scanner,
     server::{Server, Streams, end_as},
-    shared::{Known, Shared},
+    shared::{Client, Known, Shared},
     signals::Aim,
     streams::{Inlet, Outlet},
 };
@@ -35,7 +39,7 @@ const RESTARTS_WITHIN: Duration = Duration::from_secs(600);
 const REPLAYED_WITHIN: Duration = Duration::from_secs(30);
 /// How long to wait for the agent to say why a server ended.
 const CAUSE_WITHIN: Duration = Duration::from_secs(3);
-/// How long what is left in a server's output may take to be read, where its descendants keep it open.
+/// How long what is left in a server's output may take to come, where its descendants keep it open.
 const LEFT_WITHIN: Duration = Duration::from_secs(1);
 
 /// What there is to run.
@@ -58,14 +62,20 @@ fn hear(shared: &Arc<Shared>, heard: &blocking::Receiver<Heard>) {
             }),
             Heard::Unknown => shared.change(|known| known.refusing = None),
             Heard::Over(number, over) => {
-                let Some(call) = shared.change(|known| known.calls.answer(number)) else {
-                    continue;
-                };
-                let _ = shared.outlet.add(&answers::ended(&shared.tool, &call, &over));
+                let answered = shared.change(|known| {
+                    let call = known.calls.answer(number)?;
+                    shared.outlet.queue(number, answers::ended(&shared.tool, &call, &over));
+                    Some((call, known.calls.forget()))
+                });
+                let Some((call, forgotten)) = answered else { continue };
                 shared.link.tell(Tell::GivenUp(number));
-                let shared = Arc::clone(shared);
-                // One that reads nothing may keep this waiting.
-                thread::spawn(move || shared.inlet.add(&answers::cancellation(&call)));
+                if let Some(forgotten) = forgotten {
+                    shared.link.tell(Tell::Ended(forgotten));
+                }
+                // Who reads nothing may keep these waiting.
+                let (client, server) = (Arc::clone(shared), Arc::clone(shared));
+                thread::spawn(move || client.outlet.flush());
+                thread::spawn(move || server.inlet.add(&answers::cancellation(&call)));
             }
         }
     }
@@ -73,16 +83,27 @@ fn hear(shared: &Arc<Shared>, heard: &blocking::Receiver<Heard>) {
 
 /// Ends the server where its client has gone and it does not end of itself: what was asked is answered first, where there is
 /// somebody to read it.
-fn end_with_client(shared: &Shared, server: &Aim, grace: Duration) {
-    let reads = shared.wait_until(Duration::MAX, |known| {
-        known.is_over && (known.calls.under_way().is_empty() || !known.is_answering)
+fn end_with_client(shared: &Arc<Shared>, server: &Aim, grace: Duration) {
+    shared.wait_until(Duration::MAX, Known::is_over);
+    let reading = Arc::clone(shared);
+    thread::spawn(move || {
+        await_hang_up();
+        reading.change(|known| known.client = Client::Gone);
     });
-    if reads {
-        for signal in [Signal::TERM, Signal::KILL] {
-            thread::sleep(grace);
-            server.send(signal);
-        }
+    let is_done = |known: &Known| known.client == Client::Gone || !known.calls.are_awaited() || !known.is_answering;
+    shared.wait_until(Duration::MAX, is_done);
+    for signal in [Signal::TERM, Signal::KILL] {
+        thread::sleep(grace);
+        server.send(signal);
     }
+}
+
+/// Waits until nobody reads any more.
+fn await_hang_up() {
+    let stdout = stdout();
+    // Errors and hang-ups are told without being asked for.
+    let mut waited = [PollFd::new(&stdout, PollFlags::empty())];
+    while poll(&mut waited, None) == Err(Errno::INTR) {}
 }
 
 /// Brings a server that was started again to where the one before it was.
@@ -96,7 +117,11 @@ fn replay(shared: &Shared, stdin: &mut ChildStdin) -> io::Result<bool> {
     shared.change(|known| known.replayed = first);
     stdin.write_all(&initialize)?;
     shared.wait_until(REPLAYED_WITHIN, |known| known.replayed.is_none() || !known.is_answering);
-    let is_answered = shared.change(|known| known.replayed.take().is_none() && known.is_answering);
+    // What is answered later is not passed on either.
+    let is_answered = {
+        let known = shared.known();
+        known.replayed.is_none() && known.is_answering
+    };
     if is_answered && is_initialized {
         stdin.write_all(&answers::initialized())?;
     }
@@ -136,6 +161,8 @@ struct Turn {
     cause: Option<EndCause>,
     /// Whether it came to where its client is.
     is_ready: bool,
+    /// Whether all that it wrote is passed on.
+    is_read: bool,
 }
 
 impl Proxy {
@@ -159,14 +186,18 @@ impl Proxy {
         let mut restarts: Vec<Instant> = Vec::new();
         loop {
             let turn = take_turn(&shared, &self.server, &aim, !restarts.is_empty())?;
+            if !turn.is_read {
+                return Ok(end_as(turn.status));
+            }
             let why = reason(turn.cause, turn.status);
             shared.end_all(&why);
             restarts.retain(|at| at.elapsed() < RESTARTS_WITHIN);
-            let is_wanted = turn.is_ready && for_limits(turn.cause) && shared.known().initialize.is_some();
+            let is_wanted = turn.is_ready && for_limits(turn.cause) && shared.known().can_be_replayed();
             if !is_wanted || restarts.len() >= MOST_RESTARTS {
                 return Ok(end_as(turn.status));
             }
             restarts.push(Instant::now());
+            shared.inlet.await_next();
             let (tool, count) = (&shared.tool, restarts.len());
             eprintln!(
                 "resmgr: {tool} ended: {why}; it is started again, {count} of {MOST_RESTARTS} times in ten minutes"
@@ -182,13 +213,15 @@ fn take_turn(
     aim: &Aim,
     is_again: bool,
 ) -> io::Result<Turn> {
-    let (mut server, Streams { mut stdin, stdout }) = Server::start(program, arguments)?;
+    let mut server = Server::start(program, arguments)?;
     aim.at(server.signals()?);
+    let (Streams { mut stdin, stdout }, registered) = server.announced()?;
     shared.change(|known| {
         known.state = None;
+        known.replayed = None;
         known.is_answering = true;
     });
-    if let Some(registered) = &server.registered {
+    if let Some(registered) = &registered {
         shared.link.tell(Tell::Instance(registered.instance));
     }
     let answering = Arc::clone(shared);
@@ -204,25 +237,34 @@ fn take_turn(
         replay(shared, &mut stdin).unwrap_or(false)
     } else {
         let asking = Arc::clone(shared);
-        thread::spawn(move || {
-            FromClient {
-                shared: &asking,
-                over: None,
-            }
-            .run();
-        });
+        thread::spawn(move || FromClient::new(&asking).run());
         true
     };
     shared.inlet.open(stdin);
     let status = server.wait()?;
-    shared.inlet.await_next();
-    // Descendants may keep its output open.
-    shared.wait_until(LEFT_WITHIN, |known| !known.is_answering);
-    let goes_on = shared.outlet.end_line().is_ok() && !shared.known().is_over && !aim.is_stopped();
-    let is_asked = goes_on && server.registered.is_some() && status.signal().is_some();
+    shared.inlet.try_await_next();
+    let is_read = pass_rest(shared, aim);
+    let goes_on = is_read && shared.outlet.end_line().is_ok() && !shared.known().is_over() && !aim.is_stopped();
+    let is_asked = goes_on && registered.is_some() && status.signal().is_some();
     Ok(Turn {
         status,
         cause: if is_asked { cause(shared, status) } else { None },
         is_ready,
+        is_read,
     })
+}
+
+/// Waits until all that a server wrote is passed on, or, where its descendants keep its output open, until they write no more.
+/// False where the client does not read and the end was asked for.
+fn pass_rest(shared: &Shared, aim: &Aim) -> bool {
+    let mut passed = shared.outlet.passed();
+    while !shared.wait_until(LEFT_WITHIN, |known| !known.is_answering) {
+        let now = shared.outlet.passed();
+        match now {
+            None if aim.is_stopped() => return false,
+            Some(_) if now == passed => break,
+            _ => passed = now,
+        }
+    }
+    true
 }

@@ -23,8 +23,6 @@ pub struct Announced {
 pub(super) struct Server {
     child: Child,
     process: OwnedFd,
-    /// As what it is tracked.
-    pub(super) registered: Option<Registered>,
 }
 
 /// Its streams.
@@ -47,13 +45,18 @@ impl Signals {
 
 impl Server {
     /// Starts one by a command that announces itself.
-    pub(super) fn start(program: &OsString, arguments: &[OsString]) -> io::Result<(Self, Streams)> {
+    pub(super) fn start(program: &OsString, arguments: &[OsString]) -> io::Result<Self> {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn()?;
+        let child = command.spawn()?;
         let process = Pid::from_child(&child);
         let process = pidfd_open(process, PidfdFlags::empty())?;
-        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        Ok(Self { child, process })
+    }
+
+    /// Waits until it announces itself: its streams, and as what it is tracked.
+    pub(super) fn announced(&mut self) -> io::Result<(Streams, Option<Registered>)> {
+        let (Some(stdin), Some(stdout)) = (self.child.stdin.take(), self.child.stdout.take()) else {
             return Err(io::Error::other("the server was started without streams"));
         };
         let mut stdout = BufReader::with_capacity(super::passing::CHUNK, stdout);
@@ -61,12 +64,7 @@ impl Server {
         stdout.read_until(b'\n', &mut line)?;
         // One that ended before has said why itself.
         let announced = serde_json::from_slice(&line).unwrap_or(Announced { registered: None });
-        let server = Self {
-            child,
-            process,
-            registered: announced.registered,
-        };
-        Ok((server, Streams { stdin, stdout }))
+        Ok((Streams { stdin, stdout }, announced.registered))
     }
 
     /// Its process, to be signalled.

@@ -31,8 +31,31 @@ pub(super) struct Known {
     pub(super) state: Option<Arc<ToolState>>,
     /// Whether the server may still write.
     pub(super) is_answering: bool,
-    /// The client writes no more, or reads no more.
-    pub(super) is_over: bool,
+    pub(super) client: Client,
+}
+
+/// What there is of the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Client {
+    #[default]
+    There,
+    /// It writes no more, or reads no more.
+    Over,
+    /// It writes no more and reads no more.
+    Gone,
+}
+
+impl Known {
+    /// Whether the client writes no more, or reads no more.
+    pub(super) fn is_over(&self) -> bool {
+        self.client >= Client::Over
+    }
+
+    /// Whether a server that is started again can be brought to where the one before it was: by what the client said first, or
+    /// by nothing, where it introduced itself with each request.
+    pub(super) const fn can_be_replayed(&self) -> bool {
+        self.initialize.is_some() || !self.is_initialized
+    }
 }
 
 pub(super) struct Shared {
@@ -66,8 +89,19 @@ impl Shared {
 
     /// The client writes no more: nor does the server read anything more.
     pub(super) fn end_input(&self) {
-        self.change(|known| known.is_over = true);
+        self.change(|known| known.client = known.client.max(Client::Over));
         self.inlet.close();
+    }
+
+    /// Tells the client of requests that did not come to the server.
+    pub(super) fn lose(&self, numbers: &[u64]) {
+        for &number in numbers {
+            if let Some(call) = self.change(|known| known.calls.answer(number)) {
+                // A client that has gone needs to be told nothing.
+                let _ = self.outlet.add(&answers::lost(&self.tool, &call.id));
+            }
+            self.link.tell(Tell::Ended(number));
+        }
     }
 
     /// Tells the client of requests that the server will not answer.

@@ -61,9 +61,12 @@ impl Aim {
         Ok(aim)
     }
 
-    /// Signals go to this server.
+    /// Signals go to this server; one that was to end it before it was there does so now.
     pub(super) fn at(&self, server: Signals) {
         *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+        if self.is_stopped() {
+            self.send(Signal::TERM);
+        }
     }
 
     /// Sends a signal to the server that there is.

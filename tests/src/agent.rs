@@ -36,6 +36,20 @@ pub fn run(command: &mut Command) -> Output {
     }
 }
 
+/// Makes a command run as an ordinary user who is in another group besides their own.
+pub fn member_of(command: &mut Command, group: u32) -> &mut Command {
+    // `setpriv` is util-linux's; it becomes the command.
+    let mut become_member = Command::new("setpriv");
+    become_member
+        .args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")])
+        .arg(format!("--groups={group}"))
+        .arg("--")
+        .arg(command.get_program())
+        .args(command.get_args());
+    *command = become_member;
+    command
+}
+
 /// Makes a command run as an ordinary user.
 pub fn unprivileged(command: &mut Command) -> &mut Command {
     command.uid(NOBODY).gid(NOBODY)
@@ -166,6 +180,10 @@ impl Agent {
     /// The command that starts an agent in a folder whose programs go on counting when it ends.
     pub fn pinned_command(folder: &Path, arguments: &[&str]) -> Command {
         let mut command = Self::command_with_pins(folder, &private("/sys/fs/bpf", folder));
+        if !arguments.contains(&"--config") {
+            // That of the host is another agent's.
+            command.arg("--no-config");
+        }
         command.args(arguments);
         command
     }

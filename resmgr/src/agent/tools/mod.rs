@@ -6,6 +6,7 @@ mod cleanup;
 mod containers;
 mod holding;
 mod limits;
+mod reconfigure;
 mod register;
 mod rules;
 mod sharing;

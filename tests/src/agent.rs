@@ -36,20 +36,6 @@ pub fn run(command: &mut Command) -> Output {
     }
 }
 
-/// Makes a command run as an ordinary user who is in another group besides their own.
-pub fn member_of(command: &mut Command, group: u32) -> &mut Command {
-    // `setpriv` is util-linux's; it becomes the command.
-    let mut become_member = Command::new("setpriv");
-    become_member
-        .args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")])
-        .arg(format!("--groups={group}"))
-        .arg("--")
-        .arg(command.get_program())
-        .args(command.get_args());
-    *command = become_member;
-    command
-}
-
 /// Makes a command run as an ordinary user.
 pub fn unprivileged(command: &mut Command) -> &mut Command {
     command.uid(NOBODY).gid(NOBODY)

@@ -22,7 +22,7 @@ mod workload;
 use std::path::PathBuf;
 
 pub use account::{Account, account_together, accounts};
-pub use agent::{Agent, Output, cgroup2, member_of, run, unprivileged};
+pub use agent::{Agent, Output, cgroup2, run, unprivileged};
 pub use churn::{Attempts, Churn, Quiet};
 pub use conversation::Conversation;
 pub use kind::Kind;

@@ -304,3 +304,16 @@ fn a_limit_above_the_ceiling_is_refused_and_nothing_runs() {
     let set = run(&mut agent.client(&["limits", "set", "held", "--fds", "401"]));
     assert!(set.code == Some(1) && set.stderr.contains("ceiling"), "{set:?}");
 }
+
+#[test]
+fn the_ceiling_holds_for_tools_that_outlived_an_agent() {
+    let folder = Agent::folder();
+    let file = folder.path().join("resmgr.toml");
+    fs::write(&file, "[ceiling]\nfds = 300\n").unwrap();
+    let mut agent = Agent::start_pinned(&[]);
+    let _held = agent.workload("held", &["--fds", "50:900", "--mode", "observe"]);
+    assert_eq!(max(&agent.tool("held"), "fds"), 900);
+    agent.signal(Signal::TERM);
+    agent.start_again(&["--config", file.to_str().unwrap()]);
+    assert_eq!(max(&agent.tool("held"), "fds"), 300);
+}

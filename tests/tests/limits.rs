@@ -214,7 +214,7 @@ fn a_configuration_of_limits_that_cannot_be_is_refused_with_the_place() {
     for (text, said) in [
         ("[limits]\nmemory = '100 bananas'\n", "line 2: limits.memory"),
         ("[tool.search]\nfds = '9:5'\n", "line 2: tool.search.fds"),
-        ("[ceiling]\nprofile = 'light'\n", "it is one of [limits]"),
+        ("[ceiling]\nprofile = 'light'\n", "there is one in [limits]"),
     ] {
         fs::write(&path, text).unwrap();
         let mut agent: Command = Agent::command(folder.path(), &["--config", path.to_str().unwrap()]);

@@ -12,7 +12,7 @@ use crate::{
 /// The configuration and where it comes from.
 #[derive(Debug)]
 pub(super) struct Configuration {
-    source: ConfigSource,
+    source: Option<ConfigSource>,
     loaded: Loaded,
     /// What the agent began with.
     first: Vec<Setting>,
@@ -21,7 +21,7 @@ pub(super) struct Configuration {
 }
 
 impl Configuration {
-    pub(super) fn new(source: ConfigSource, loaded: Loaded, now: DateTime<Utc>) -> Self {
+    pub(super) fn new(source: Option<ConfigSource>, loaded: Loaded, now: DateTime<Utc>) -> Self {
         Self {
             source,
             first: loaded.settings.clone(),
@@ -38,7 +38,11 @@ impl Configuration {
 
     /// Reads it again; where it cannot be used, what was read before stays, and it is remembered why.
     pub(super) fn read(&mut self, now: DateTime<Utc>) -> Result<Reloaded, Refusal> {
-        match self.source.read() {
+        let Some(source) = &self.source else {
+            let message = "this agent is a part of another program, which gives its configuration";
+            return Err(Refusal::new(RefusalCode::Conflict, message));
+        };
+        match source.read() {
             Ok(loaded) => {
                 let changed = changed(&self.loaded.settings, &loaded.settings);
                 self.loaded = loaded;

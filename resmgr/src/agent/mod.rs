@@ -50,8 +50,8 @@ pub struct AgentOptions {
     pub track_all: bool,
     /// The configuration, as it was read.
     pub configuration: Loaded,
-    /// Where it is read from again.
-    pub source: ConfigSource,
+    /// Where it is read from again; `None` where a program has given it.
+    pub source: Option<ConfigSource>,
     /// The BPF object.
     pub object: BpfObject,
     /// The kernel's type information, where it is not in its usual place.
@@ -73,7 +73,7 @@ impl AgentOptions {
             no_sweep: false,
             track_all: false,
             configuration: Loaded::given(config),
-            source: ConfigSource::default(),
+            source: None,
             object: BpfObject::embedded(),
             btf: None,
         }

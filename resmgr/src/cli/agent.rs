@@ -132,7 +132,7 @@ impl Arguments {
             no_sweep: self.no_sweep,
             track_all: self.track == Track::All,
             configuration,
-            source,
+            source: Some(source),
             object,
             btf: self.btf.clone(),
         })

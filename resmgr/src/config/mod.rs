@@ -225,7 +225,7 @@ mod tests {
                 "[[rule]]\ntool = 'a'\nuser = 1\n[[rule]]\nuse = 1",
                 "line 5: rule[2].use: there is no such key: did you mean user?",
             ),
-            ("[agent]\ntuning = 'calm'", "it is one of [adapt]"),
+            ("[agent]\ntuning = 'calm'", "there is one in [adapt]"),
             (
                 "[history]\nwhatever = 1",
                 "write one of hours, max_size, minutes, samples",

@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_means_what_was_read() {
-        let text = "[limits]\nfds = '40:80'\n[tool.'a.b']\nmemory = \"1G\"\n[tool.'a.b'.budget]\nfds = 9\n\
+        let text = "tool.c.fds = 9\ntool.d.fds = 9\ntool.c.memory = '1G'\n[limits]\nfds = '40:80'\n[tool.'a.b']\nmemory = \"1G\"\n[tool.'a.b'.budget]\nfds = 9\n\
                     [[rule]]\ntool = 'x'\nuser = 1\n[[rule]]\ntool = 'y'\nuser = 2\n[ceiling]\nmemory = '2G'\n";
         let (config, written) = Config::from_text(text).unwrap();
         let shown = settings_text(&written.settings());
@@ -104,7 +104,7 @@ mod tests {
             again.limits.budget(&"a.b".parse().unwrap()),
             config.limits.budget(&"a.b".parse().unwrap())
         );
-        assert!(shown.contains("memory = \"1G\"  # line 4"), "{shown}");
+        assert!(shown.contains("memory = \"1G\"  # line 7"), "{shown}");
         assert!(shown.contains("sweep_interval = \"1s\"  # built in"), "{shown}");
         assert!(Written::read(&shown).is_ok());
     }

@@ -173,7 +173,8 @@ impl Written {
         for section in SECTIONS {
             let of_section = |entry: &&Entry| entry.value.as_ref().is_some_and(|value| value.0.path == section.path);
             let mut written: Vec<&Entry> = self.entries.iter().filter(of_section).collect();
-            written.sort_by_key(|entry| entry.line);
+            // What is one table's stands together, however it is written.
+            written.sort_by_key(|entry| (entry.value.as_ref().map(|value| value.2.clone()), entry.line));
             if section.is_of_many() {
                 settings.extend(written.into_iter().filter_map(setting));
                 continue;
@@ -335,11 +336,12 @@ fn unknown(name: &str, place: &Place) -> String {
     known.sort_unstable();
     known.dedup();
     let near = known.iter().map(|known| (osa_distance(name, known), known)).min();
+    let is_there = |section: &&Section| section.key(name).is_some() || section.path.ends_with(&format!(".{name}"));
+    if let Some(elsewhere) = SECTIONS.iter().find(is_there) {
+        return format!("there is no such key here: there is one in {}", elsewhere.header());
+    }
     if let Some((_, nearest)) = near.filter(|(distance, _)| *distance <= 1 + name.len() / 3) {
         return format!("there is no such key: did you mean {nearest}?");
-    }
-    if let Some(elsewhere) = SECTIONS.iter().find(|section| section.key(name).is_some()) {
-        return format!("there is no such key here: it is one of {}", elsewhere.header());
     }
     format!("there is no such key: write one of {}", known.join(", "))
 }

@@ -22,12 +22,30 @@ impl Tools {
         let other_rules = rules != self.rules;
         self.rules = rules;
         self.holds.set_ceiling(self.policy.memory_ceiling());
+        let changed = self.take_over(engine, &before, clock)?;
+        engine.source_mut().set_matching(!self.rules.is_empty())?;
+        // The sweep compares what tools use with their new lines, and finds what runs.
+        engine.refresh(clock)?;
+        if other_rules {
+            self.match_running(engine, clock)?;
+        }
+        self.share_budgets(engine, clock)?;
+        Ok(changed)
+    }
+
+    /// Has the tools that run, whose limits were given by another policy, go by this one; returns how many have other limits.
+    pub(super) fn take_over<S: Source>(
+        &self,
+        engine: &mut Engine<S>,
+        before: &LimitPolicy,
+        clock: &impl Clock,
+    ) -> Result<u64, SourceError> {
         let tools = engine.tracker().tools();
         let tools: Vec<(ToolIdentity, ToolLimits)> = tools.map(|tool| (tool.identity.clone(), tool.limits)).collect();
         let mut changed = 0;
         for (identity, limits) in tools {
             let now = (limits, identity.enforcement);
-            let new = self.policy.in_place_of(&before, (&identity.name, identity.origin), now);
+            let new = self.policy.in_place_of(before, (&identity.name, identity.origin), now);
             if new != now {
                 changed += 1;
                 engine.set_limits(identity.slot, new.0, new.1)?;
@@ -39,13 +57,6 @@ impl Tools {
                 engine.share(identity.slot, [None; 4])?;
             }
         }
-        engine.source_mut().set_matching(!self.rules.is_empty())?;
-        // The sweep compares what tools use with their new lines, and finds what runs.
-        engine.refresh(clock)?;
-        if other_rules {
-            self.match_running(engine, clock)?;
-        }
-        self.share_budgets(engine, clock)?;
         Ok(changed)
     }
 }

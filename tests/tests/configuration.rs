@@ -139,6 +139,11 @@ fn a_reload_that_cannot_be_used_keeps_what_was_and_says_why() {
         shown.contains("# refused since") && shown.contains("fds = '50:300'"),
         "{shown}"
     );
+    let doctor = run(&mut agent.client(&["doctor", "--config", "/dev/zero"]));
+    assert_eq!(doctor.code, Some(5), "{doctor:?}");
+    for said in ["this is a device", "a newer configuration was refused", "line 3"] {
+        assert!(doctor.stdout.contains(said), "{said}: {}", doctor.stdout);
+    }
     // By the signal, and what is good again is taken.
     configured.write("[limits]\nfds = 9\n[limits]\n");
     agent.signal(Signal::HUP);
@@ -156,11 +161,6 @@ fn a_reload_that_cannot_be_used_keeps_what_was_and_says_why() {
     assert!(
         output.code == Some(4) && output.stderr.contains("only root"),
         "{output:?}"
-    );
-    let doctor = run(&mut agent.client(&["doctor", "--config", "/dev/zero"]));
-    assert!(
-        doctor.code == Some(5) && doctor.stdout.contains("this is a device"),
-        "{doctor:?}"
     );
 }
 

@@ -19,7 +19,7 @@ pub(super) fn retention(table: &HistoryTable) -> Result<Retention, Fault> {
     let mut least_ms = LEAST_MS;
     let mut least = "1h".to_owned();
     for ((key, text), kept_ms) in keys.into_iter().zip(&mut retention.kept_ms) {
-        let wrong = |message: String| Fault::of(key, message);
+        let wrong = |message: String| Fault::of(key, &message);
         if let Some(text) = text {
             let kept = parse_duration(text).map_err(|error| wrong(error.to_string()))?;
             *kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
@@ -33,7 +33,7 @@ pub(super) fn retention(table: &HistoryTable) -> Result<Retention, Fault> {
         least = format!("as much as {key}");
     }
     if let Some(text) = &table.max_size {
-        let wrong = |message: String| Fault::of("history.max_size", message);
+        let wrong = |message: String| Fault::of("history.max_size", &message);
         retention.max_bytes = parse_size(text).map_err(|error| wrong(error.to_string()))?;
         if retention.max_bytes < LEAST_BYTES {
             return Err(wrong(format!("{text} is too small: write 32M or more")));

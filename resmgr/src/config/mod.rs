@@ -120,7 +120,7 @@ impl Config {
             ..Self::default()
         };
         if let Some(text) = &file.agent.sweep_interval {
-            config.sweep_interval = interval(text).map_err(|message| Fault::of("agent.sweep_interval", message))?;
+            config.sweep_interval = interval(text).map_err(|message| Fault::of("agent.sweep_interval", &message))?;
         }
         if let Some(max_processes) = file.agent.max_processes {
             config.max_processes = in_range("agent.max_processes", max_processes, 64, 4_194_304)?;
@@ -130,12 +130,12 @@ impl Config {
             if !config.ring_bytes.is_power_of_two() {
                 let next = config.ring_bytes.next_power_of_two();
                 let message = format!("{ring_bytes} is no power of two: write {next}");
-                return Err(Fault::of("agent.ring_bytes", message));
+                return Err(Fault::of("agent.ring_bytes", &message));
             }
         }
         let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
         let group = accounts::group(file.agent.group.as_ref(), &groups);
-        config.group = group.map_err(|message| Fault::of("agent.group", message))?;
+        config.group = group.map_err(|message| Fault::of("agent.group", &message))?;
         if !file.rule.is_empty() {
             let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
             let rule = |(n, table)| Rule::from_table(table, &format!("rule[{}]", n + 1), &users);
@@ -146,7 +146,7 @@ impl Config {
         if let Some(text) = &file.adapt.tuning {
             let tuning = text
                 .parse()
-                .map_err(|error: TuningError| Fault::of("adapt.tuning", error));
+                .map_err(|error: TuningError| Fault::of("adapt.tuning", &error));
             config.tuning = tuning?;
         }
         Ok(config)
@@ -172,7 +172,7 @@ fn in_range(key: &str, value: u32, least: u32, most: u32) -> Result<u32, Fault> 
         return Ok(value);
     }
     let message = format!("{value} is not between {least} and {most}: write a number that is");
-    Err(Fault::of(key, message))
+    Err(Fault::of(key, &message))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub struct LimitPolicy {
 impl LimitPolicy {
     pub(super) fn from_file(file: &FileConfig) -> Result<Self, Fault> {
         let wrong =
-            |table: &str, (resource, error): (Resource, LimitError)| Fault::of(format!("{table}.{resource}"), error);
+            |table: &str, (resource, error): (Resource, LimitError)| Fault::of(format!("{table}.{resource}"), &error);
         let for_all = file.limits.asked().map_err(|error| wrong("limits", error))?;
         if file.limits.budget.is_some() {
             return Err(Fault::of(
@@ -34,7 +34,7 @@ impl LimitPolicy {
         let mut budgets = BTreeMap::new();
         for (name, table) in &file.tool {
             let key = format!("tool.{}", quoted(name));
-            let parsed: ToolName = name.parse().map_err(|error| Fault::of(&*key, error))?;
+            let parsed: ToolName = name.parse().map_err(|error| Fault::of(&*key, &error))?;
             let asked = table.asked().map_err(|error| wrong(&key, error))?;
             if let Some(table) = &table.budget {
                 let key = format!("{key}.budget");

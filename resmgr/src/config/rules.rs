@@ -62,7 +62,7 @@ impl Rule {
         if table.tool.is_empty() {
             return Err(Fault::of(key, "a rule has a tool: write tool = \"NAME\""));
         }
-        let tool: ToolName = table.tool.parse().map_err(|error| Fault::of(of("tool"), error))?;
+        let tool: ToolName = table.tool.parse().map_err(|error| Fault::of(of("tool"), &error))?;
         let conditions = [
             ("executable", &table.executable),
             ("command", &table.command),
@@ -73,7 +73,7 @@ impl Rule {
                 "the rule for {tool} has no condition and would match every process: write executable, command, cgroup or \
                  user"
             );
-            return Err(Fault::of(key, message));
+            return Err(Fault::of(key, &message));
         }
         let mut empty = conditions.iter().filter(|(_, text)| text.as_deref() == Some(""));
         if let Some((name, _)) = empty.next() {
@@ -83,7 +83,7 @@ impl Rule {
         let uid = uid
             .map(|user| accounts::find(user, users, "user", "/etc/passwd"))
             .transpose();
-        let uid = uid.map_err(|message| Fault::of(of("user"), message))?;
+        let uid = uid.map_err(|message| Fault::of(of("user"), &message))?;
         let pattern = |text: &Option<String>| text.as_deref().map(WildMatch::new);
         Ok(Self {
             tool,

@@ -5,21 +5,24 @@ use crate::model::Setting;
 
 /// A file with every key, each as a comment: what is built in holds until the `#` before a key is taken away.
 pub fn default_text() -> String {
-    let mut text = "# The configuration of resmgr, with every key. Where a key has a default, it is the value shown here; others show\n\
-                    # what one could write. To change one, take away the # before it. `resmgr config check` says what is wrong with a\n\
-                    # file; `resmgr reload` has the agent take it in.\n"
-        .to_owned();
-    for section in SECTIONS {
-        text.push_str(&of_section(section));
-    }
-    text
+    let head = [
+        "# The configuration of resmgr, with every key. Where a key has a default, it is the value shown here; others show",
+        "# what one could write. To change one, take away the # before it. `resmgr config check` says what is wrong with a",
+        "# file; `resmgr reload` has the agent take it in.",
+    ];
+    let sections = SECTIONS.iter().flat_map(of_section);
+    joined(head.map(str::to_owned).into_iter().chain(sections))
 }
 
-fn of_section(section: &Section) -> String {
+fn joined(lines: impl Iterator<Item = String>) -> String {
+    lines.map(|line| line + "\n").collect()
+}
+
+fn of_section(section: &Section) -> Vec<String> {
     // A table of which there may be none is not there until somebody writes it.
     let sign = if section.is_of_many() { "#" } else { "" };
     let header = section.header().replace("NAME", "fetch");
-    let mut text = format!("\n# {}\n{sign}{header}\n", section.about);
+    let mut lines = vec![String::new(), format!("# {}", section.about), format!("{sign}{header}")];
     for key in section.keys {
         let default = if key.default.is_none() { " (no default)" } else { "" };
         let start = if key.at_start {
@@ -27,35 +30,35 @@ fn of_section(section: &Section) -> String {
         } else {
             ""
         };
-        text.push_str(&format!(
-            "# {}{default}{start}\n#{} = {}\n",
-            key.about, key.name, key.example
-        ));
+        lines.push(format!("# {}{default}{start}", key.about));
+        lines.push(format!("#{} = {}", key.name, key.example));
     }
-    text
+    lines
 }
 
 /// What holds, each key with where it comes from; those that nothing holds for are comments.
 pub fn settings_text(settings: &[Setting]) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     let mut table = "";
     let mut seen: Vec<&str> = Vec::new();
     for setting in settings {
         // Each of a list begins anew with a key that the one before has had.
         let is_next = setting.table.starts_with("[[") && seen.contains(&setting.key.as_str());
         if setting.table != table || is_next {
-            let space = if text.is_empty() { "" } else { "\n" };
-            text.push_str(&format!("{space}{}\n", setting.table));
+            if !lines.is_empty() {
+                lines.push(String::new());
+            }
+            lines.push(setting.table.clone());
             table = &setting.table;
             seen.clear();
         }
         seen.push(&setting.key);
-        match &setting.value {
-            Some(value) => text.push_str(&format!("{} = {value}  # {}\n", setting.key, setting.from)),
-            None => text.push_str(&format!("#{} is not set\n", setting.key)),
-        }
+        lines.push(match &setting.value {
+            Some(value) => format!("{} = {value}  # {}", setting.key, setting.from),
+            None => format!("#{} is not set", setting.key),
+        });
     }
-    text
+    joined(lines.into_iter())
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ pub fn text_of(path: &Path) -> Result<String, ConfigError> {
     };
     let wrong = |message: String| ConfigError::Faults {
         path: path.to_owned(),
-        faults: vec![Fault::of("", message)],
+        faults: vec![Fault::of("", &message)],
     };
     if let Some(what) = what {
         return Err(wrong(format!("this is {what}: name a file")));

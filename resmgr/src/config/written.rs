@@ -24,7 +24,7 @@ pub struct Fault {
 
 impl Fault {
     /// What is wrong with a key's value.
-    pub(super) fn of(key: impl Into<String>, message: impl ToString) -> Self {
+    pub(super) fn of(key: impl Into<String>, message: &(impl ToString + ?Sized)) -> Self {
         Self {
             line: None,
             key: key.into(),

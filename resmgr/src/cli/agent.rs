@@ -27,6 +27,7 @@ use crate::{
 
 /// Flags of `resmgr agent`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Arguments {
     /// Configuration file [default: /etc/resmgr/resmgr.toml, where it is there].
     #[arg(long, value_name = "FILE", env = "RESMGR_CONFIG")]

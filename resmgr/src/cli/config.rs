@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{Failure, failure::Code, output};
 use crate::{
-    config::{Config, ConfigError, DEFAULT_FILE, default_text, settings_text, text_of},
+    config::{Config, ConfigError, DEFAULT_FILE, Written, default_text, settings_text, text_of},
     protocol::{Client, ClientError, ConfigurationReport, RefusalCode, Reloaded},
 };
 
@@ -64,8 +64,8 @@ pub(super) fn run(command: &Command, socket: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Reads a file; one that is missing is made how?
-fn read(file: &Path) -> Result<(Config, crate::config::Written), Failure> {
+/// Reads a file; where there is none, the error says how to begin one.
+fn read(file: &Path) -> Result<(Config, Written), Failure> {
     let usage = |error: ConfigError| match error {
         ConfigError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             let message = format!(
@@ -100,20 +100,18 @@ fn show_effective(socket: &Path, json: bool) -> Result<(), Failure> {
 fn in_words(report: &ConfigurationReport) -> String {
     let status = &report.status;
     let file = status.file.as_deref().map_or("no file".into(), Path::to_string_lossy);
-    let mut text = format!(
-        "# read from {file}, {}\n",
+    let mut lines = vec![format!(
+        "# read from {file}, {}",
         status.read_at.format("%Y-%m-%d %H:%M:%S UTC")
-    );
+    )];
     if let Some(refused) = &status.refused {
-        for line in refused.message.lines() {
-            text.push_str(&format!("# refused since: {line}\n"));
-        }
+        lines.extend(refused.message.lines().map(|line| format!("# refused since: {line}")));
     }
-    for key in &status.after_restart {
-        text.push_str(&format!("# {key} holds once the agent is started again\n"));
-    }
-    text.push('\n');
-    text + &settings_text(&report.settings)
+    let waiting = status.after_restart.iter();
+    lines.extend(waiting.map(|key| format!("# {key} holds once the agent is started again")));
+    lines.push(String::new());
+    lines.push(settings_text(&report.settings));
+    lines.join("\n")
 }
 
 /// Flags of `resmgr reload`.

@@ -166,6 +166,10 @@ impl Agent {
     /// The command that starts an agent in a folder whose programs go on counting when it ends.
     pub fn pinned_command(folder: &Path, arguments: &[&str]) -> Command {
         let mut command = Self::command_with_pins(folder, &private("/sys/fs/bpf", folder));
+        if !arguments.contains(&"--config") {
+            // That of the host is another agent's.
+            command.arg("--no-config");
+        }
         command.args(arguments);
         command
     }

@@ -65,6 +65,9 @@ fn every_field_of_the_status_report_is_documented_and_no_other() {
     let config = folder.path().join("resmgr.toml");
     fs::write(&config, "[tool.documented.budget]\nfds = 1000\n").unwrap();
     let agent = Agent::start(&["--config", config.to_str().unwrap(), "--sweep-interval", "100ms"]);
+    // One that cannot be used.
+    fs::write(&config, "[agnet]\n").unwrap();
+    assert_eq!(run(&mut agent.client(&["reload"])).code, Some(2));
     let mut listener = Workload::start();
     let address = listener.order("listen 127.0.0.1:0");
     // A tool with all that a tool can have.
@@ -200,6 +203,10 @@ fn every_flag_is_documented() {
         "mcp",
         "mcp wrap",
         "cleanup",
+        "config check",
+        "config show",
+        "config default",
+        "reload",
         "audit",
         "doctor",
     ] {
@@ -216,6 +223,35 @@ fn every_flag_is_documented() {
                 "{subcommand} {flag} is not in docs/cli.md"
             );
         }
+    }
+}
+
+#[test]
+fn every_key_of_the_configuration_is_documented_with_its_default_and_no_other() {
+    let page = document("configuration.md");
+    let mut there = BTreeSet::new();
+    for section in resmgr::config::SECTIONS {
+        assert!(
+            page.contains(&format!("### {}\n", section.header())),
+            "{}",
+            section.path
+        );
+        for key in section.keys {
+            let default = key.default.map_or("none".to_owned(), |default| format!("`{default}`"));
+            let path = format!("{}.{}", section.path, key.name);
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{path}` |")));
+            let row = row.unwrap_or_else(|| panic!("{path} is not in docs/configuration.md"));
+            assert!(row.contains(&format!("| {default} |")), "{row}: {default}");
+            assert_eq!(row.contains("(*start*)"), key.at_start, "{row}");
+            there.insert(path);
+        }
+    }
+    assert_eq!(documented(&page), there);
+    // And the program prints them.
+    let printed = run(Command::new(binary("resmgr")).args(["config", "default"])).stdout;
+    for path in &there {
+        let name = path.rsplit('.').next().unwrap();
+        assert!(printed.contains(&format!("\n#{name} = ")), "{path}");
     }
 }
 

@@ -212,9 +212,9 @@ fn a_configuration_of_limits_that_cannot_be_is_refused_with_the_place() {
     let folder = Agent::folder();
     let path = folder.path().join("resmgr.toml");
     for (text, said) in [
-        ("[limits]\nmemory = '100 bananas'\n", "limits: memory"),
-        ("[tool.search]\nfds = '9:5'\n", "search: fds"),
-        ("[ceiling]\nprofile = 'light'\n", "one number a resource"),
+        ("[limits]\nmemory = '100 bananas'\n", "line 2: limits.memory"),
+        ("[tool.search]\nfds = '9:5'\n", "line 2: tool.search.fds"),
+        ("[ceiling]\nprofile = 'light'\n", "there is one in [limits]"),
     ] {
         fs::write(&path, text).unwrap();
         let mut agent: Command = Agent::command(folder.path(), &["--config", path.to_str().unwrap()]);

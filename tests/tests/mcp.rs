@@ -304,12 +304,11 @@ fn nothing_is_changed_unless_the_operator_allows_it_and_then_within_the_rules() 
     assert_eq!((&set["tools"][0]["limits"]["fds"]["base"], fds()), (&json!(60), 300));
     assert_eq!(agent.tool("held")["enforcement"]["mode"], "enforce");
     assert_eq!(agent.tool("held")["enforcement"]["grace_ms"], 2000);
-    let (set, _) = mcp.answer("set_limits", &json!({"tool": "held", "fds": "5000"}));
-    assert_eq!(
-        (&set["tools"][0]["limits"]["fds"]["max_from"], fds()),
-        (&json!("ceiling"), 400)
-    );
     for (wrong, said) in [
+        (
+            json!({"tool": "held", "fds": "5000"}),
+            "above the operator's ceiling of 400",
+        ),
         (json!({"tool": "held"}), "no limit is given"),
         (json!({"tool": "held", "memory": "lots"}), "`memory`"),
         (json!({"tool": "held", "grace": "2h"}), "`grace`"),
@@ -321,7 +320,7 @@ fn nothing_is_changed_unless_the_operator_allows_it_and_then_within_the_rules() 
         let trouble = mcp.trouble("set_limits", &wrong);
         assert!(trouble.contains(said), "{wrong}: {trouble}");
     }
-    assert_eq!(fds(), 400);
+    assert_eq!(fds(), 300);
 
     // Somebody else, whose tool it is not.
     let mut mcp = Mcp::start(unprivileged(&mut agent.client(&["mcp", "--allow-changes"])));
@@ -330,7 +329,7 @@ fn nothing_is_changed_unless_the_operator_allows_it_and_then_within_the_rules() 
     mcp.trouble("set_limits", &json!({"tool": "held", "fds": "9"}));
     mcp.trouble("explain", &json!({"tool": "held"}));
     assert_eq!(mcp.ask("resources/list", &json!({}))["result"]["resources"], json!([]));
-    assert_eq!(fds(), 400);
+    assert_eq!(fds(), 300);
 }
 
 #[test]

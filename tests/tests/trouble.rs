@@ -197,6 +197,34 @@ fn a_socket_path_that_is_too_long_is_refused_with_the_limit() {
 }
 
 #[test]
+fn a_socket_path_that_is_not_ours_is_left_alone() {
+    let folder = Agent::folder();
+    let socket = folder.path().join("resmgr.sock");
+    let agent = || run(&mut Agent::command(folder.path(), &[]));
+    fs::create_dir(&socket).unwrap();
+    assert_says(&agent(), USAGE, &["is no socket", "--socket"]);
+    fs::remove_dir(&socket).unwrap();
+    // A link leads to what is another's.
+    let others = folder.path().join("others.sock");
+    let listener = UnixListener::bind(&others).unwrap();
+    std::os::unix::fs::symlink(&others, &socket).unwrap();
+    assert_says(&agent(), USAGE, &["is no socket"]);
+    fs::remove_file(&socket).unwrap();
+    // Somebody listens there, and is no agent.
+    fs::rename(&others, &socket).unwrap();
+    assert_says(&agent(), FAILED, &["already answers", "--socket"]);
+    drop(listener);
+    // Its folder cannot be made.
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let mut command = Command::new(binary("resmgr"));
+    command
+        .args(["agent", "--ephemeral", "--no-config", "--socket"])
+        .arg(file.join("resmgr.sock"));
+    assert_says(&run(&mut command), FAILED, &[file.to_str().unwrap()]);
+}
+
+#[test]
 fn nothing_stays_attached_after_the_agent_stops() {
     let mut agent = Agent::start(&[]);
     let programs = program_ids(agent.pid());
@@ -382,6 +410,42 @@ fn a_client_that_does_not_read_does_not_hold_up_the_others() {
     let asked = Instant::now();
     agent.status(&["--fresh"]);
     assert!(asked.elapsed() < patience(5));
+}
+
+#[test]
+fn clients_that_misbehave_cost_the_others_nothing() {
+    let agent = Agent::start(&[]);
+    let connect = || UnixStream::connect(agent.socket()).unwrap();
+    let request = b"{\"v\":1,\"method\":\"status\",\"params\":{\"processes\":\"all\"}}\n";
+    // Those that say nothing, or half; that ask and do not read, or not to the end.
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(connect());
+        let mut half = connect();
+        half.write_all(&request[..30]).unwrap();
+        held.push(half);
+        let mut deaf = connect();
+        deaf.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+        while deaf.write_all(request).is_ok() {}
+        held.push(deaf);
+        let mut gone = connect();
+        gone.write_all(request).unwrap();
+        gone.read_exact(&mut [0; 10]).unwrap();
+    }
+    // One that would send a gigabyte is told, and cut off long before.
+    let mut endless = connect();
+    endless.set_read_timeout(Some(patience(20))).unwrap();
+    let chunk = vec![b'x'; 1 << 20];
+    let sent = (0..1024).take_while(|_| endless.write_all(&chunk).is_ok()).count();
+    assert!(sent < 100, "{sent} MiB");
+    let mut answer = String::new();
+    BufReader::new(endless).read_line(&mut answer).unwrap();
+    assert!(answer.contains("too_large"), "{answer}");
+    let asked = Instant::now();
+    let status = agent.status(&["--fresh"]);
+    assert!(asked.elapsed() < patience(5));
+    let resident = status["agent"]["resident_bytes"].as_u64().unwrap();
+    assert!(resident < 128 << 20, "{resident} bytes for {} clients", held.len());
 }
 
 #[test]

@@ -42,6 +42,10 @@ pub(crate) fn main(workspace: &Workspace, rest: &[String]) -> Result<ExitCode> {
         .arg("agent")
         .args(["--ephemeral", "--status", if once { "once" } else { "live" }]);
     agent.args(folders.arguments()).args(["--log", "warn"]).args(more);
+    if !more.iter().any(|argument| argument.starts_with("--config")) {
+        // The host's is for the agent that is installed.
+        agent.arg("--no-config");
+    }
     // The agent takes this process's place: an interrupt reaches it alone, and its exit status is the command's.
     // Its folder is therefore removed by the next run.
     let error = agent.exec();

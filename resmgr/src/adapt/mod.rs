@@ -117,6 +117,16 @@ impl AdaptiveResourceManager {
         }
     }
 
+    /// Pays so much from now on; what was learned stays.
+    pub fn tune(&mut self, tuning: Tuning) {
+        self.tuning = tuning;
+        self.names.values_mut().for_each(|known| known.tune(tuning));
+        let running = self.tools.values_mut().flat_map(|tool| &mut tool.held);
+        let running = running.map(|held| &mut held.estimator);
+        let kept = self.kept.values_mut().flatten();
+        running.chain(kept).for_each(|estimator| estimator.tune(tuning));
+    }
+
     /// An instance begins, with what is known of its name: what its limits in force are to be.
     pub fn begin(&mut self, tool: &Observed<'_>, now: Timestamp) -> Vec<Decision> {
         let known = self.names.get(&(tool.name.clone(), tool.uid));

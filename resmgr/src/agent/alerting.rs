@@ -67,6 +67,11 @@ impl Alerting {
         }
     }
 
+    /// Delivers to another command from now on, or to none; what waits for the one before is still told to it.
+    pub(super) fn deliver_to(&mut self, command: Option<String>) {
+        self.hook = command.map(Hook::new);
+    }
+
     /// What the kernel has just told.
     pub(super) fn crossed<S: Source>(&mut self, engine: &Engine<S>, crossings: &[Crossing], clock: &impl Clock) {
         for crossing in crossings.iter().filter(|crossing| crossing.risen) {
@@ -241,12 +246,14 @@ impl Alerting {
     }
 
     fn answer_or_wait(&mut self, waiting: Waiting) {
-        let of_user = (!waiting.caller.is_root()).then_some(waiting.caller.uid);
+        let (caller, own) = (waiting.caller, waiting.caller.uid);
         let acknowledged = match waiting.params.acknowledge {
-            Some(up_to) => self.alerts.acknowledge(up_to, of_user),
+            // Who may see all may change their own alone.
+            Some(up_to) => self.alerts.acknowledge(up_to, (!caller.is_root()).then_some(own)),
             None => 0,
         };
-        let alerts: Vec<Alert> = self.alerts.after(waiting.params.after, of_user).cloned().collect();
+        let shown = (!caller.sees_all()).then_some(own);
+        let alerts: Vec<Alert> = self.alerts.after(waiting.params.after, shown).cloned().collect();
         let is_over = waiting.answer.is_closed() || Instant::now() >= waiting.until;
         if alerts.is_empty() && waiting.params.acknowledge.is_none() && !is_over {
             self.waiting.push(waiting);

@@ -52,8 +52,9 @@ pub(super) fn make_folder(folder: &Path, mode: u32) -> Result<Vec<PathBuf>, Agen
 }
 
 impl Instance {
-    /// Claims a socket's path: replaces the file of an agent that has gone, refuses where one answers.
-    pub(super) async fn claim(path: &Path) -> Result<(Self, UnixListener), AgentError> {
+    /// Claims a socket's path: replaces the file of an agent that has gone, refuses where one answers. The socket is of the
+    /// group, where there is one, so that a look at it tells who sees everything.
+    pub(super) async fn claim(path: &Path, group: Option<u32>) -> Result<(Self, UnixListener), AgentError> {
         let length = path.as_os_str().len();
         if length > LONGEST_PATH {
             let path = path.to_owned();
@@ -79,6 +80,9 @@ impl Instance {
         }
         let listener = UnixListener::bind(path).map_err(io_error("listen on", path))?;
         claim.inode = Some(fs::metadata(path).map_err(io_error("look at", path))?.ino());
+        if let Some(group) = group {
+            std::os::unix::fs::chown(path, None, Some(group)).map_err(io_error("set the group of", path))?;
+        }
         // Anyone may ask; who asks is known by the connection, and decides what is answered.
         fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(io_error("set the mode of", path))?;
         Ok((claim, listener))

@@ -2,6 +2,7 @@
 
 mod alerting;
 mod clock;
+mod configuration;
 mod error;
 mod historian;
 mod instance;
@@ -13,17 +14,13 @@ mod server;
 mod start;
 mod tools;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use resmgr_common::ABI_VERSION;
 
 use crate::{
-    config::{Config, LimitPolicy, Rule},
+    config::{Config, ConfigSource, Loaded},
     kernel::{BpfObject, HostFacts, Kernel, KernelError},
-    model::{Retention, Tuning},
 };
 
 pub use clock::SystemClock;
@@ -51,22 +48,10 @@ pub struct AgentOptions {
     pub no_sweep: bool,
     /// Count events of every process, not of tools' alone.
     pub track_all: bool,
-    /// Which processes are tools without having been registered.
-    pub rules: Vec<Rule>,
-    /// Which limits tools get.
-    pub limits: LimitPolicy,
-    /// What is paid for when limits are chosen.
-    pub tuning: Tuning,
-    /// How long which history is kept.
-    pub retention: Retention,
-    /// What a shell runs for each alert.
-    pub alert_command: Option<String>,
-    /// Time between sweeps.
-    pub sweep_interval: Duration,
-    /// Processes that can have event counters at a time.
-    pub max_processes: u32,
-    /// Bytes of the event ring.
-    pub ring_bytes: u32,
+    /// The configuration, as it was read.
+    pub configuration: Loaded,
+    /// Where it is read from again; `None` where a program has given it.
+    pub source: Option<ConfigSource>,
     /// The BPF object.
     pub object: BpfObject,
     /// The kernel's type information, where it is not in its usual place.
@@ -87,14 +72,8 @@ impl AgentOptions {
             embedded: true,
             no_sweep: false,
             track_all: false,
-            rules: config.rules,
-            limits: config.limits,
-            tuning: config.tuning,
-            retention: config.retention,
-            alert_command: config.alert_command,
-            sweep_interval: config.sweep_interval,
-            max_processes: config.max_processes,
-            ring_bytes: config.ring_bytes,
+            configuration: Loaded::given(config),
+            source: None,
             object: BpfObject::embedded(),
             btf: None,
         }

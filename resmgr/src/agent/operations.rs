@@ -191,7 +191,8 @@ impl Operations {
         let instance = params.instance;
         let ended = || engine.ended_tools().find(|tool| tool.identity.instance == instance);
         let tool = by_instance(engine, instance).or_else(ended);
-        if !tool.is_some_and(|tool| is_theirs(caller, tool.identity.uid, tool.identity.uid)) {
+        let may_see = |tool: &TrackedTool| caller.sees_all() || is_theirs(caller, tool.identity.uid, tool.identity.uid);
+        if !tool.is_some_and(may_see) {
             let _ = answer.send(Err(unknown(instance)));
             return;
         }

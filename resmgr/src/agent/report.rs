@@ -6,7 +6,7 @@ pub(super) use tools::zombies;
 
 use std::cmp::Reverse;
 
-use super::{AgentOptions, proc, server::Caller, tools::is_theirs};
+use super::{configuration::Configuration, proc, server::Caller, tools::is_theirs};
 use crate::{
     engine::Engine,
     model::{Clock, ProcessSample, Source, SourceError, Timestamp},
@@ -29,7 +29,7 @@ pub(super) fn status<S: Source>(
     engine: &mut Engine<S>,
     params: &StatusParams,
     caller: Caller,
-    options: &AgentOptions,
+    configuration: &Configuration,
     started: Timestamp,
     history: HistoryStatus,
     clock: &impl Clock,
@@ -48,7 +48,7 @@ pub(super) fn status<S: Source>(
     Ok(StatusReport {
         version: STATUS_VERSION,
         taken_at: taken_at.wall,
-        agent: agent(engine, options, started, history, clock.now())?,
+        agent: agent(engine, configuration, caller, started, history, clock.now())?,
         host: engine.tracker().totals(|sample| may_see(caller, sample)),
         tools_by_name: tools::by_name(&tools),
         tools,
@@ -56,14 +56,15 @@ pub(super) fn status<S: Source>(
     })
 }
 
-/// An ordinary user sees the processes that are theirs alone: one that changed its user is not.
+/// An ordinary user sees the processes that are theirs alone.
 fn may_see(caller: Caller, sample: &ProcessSample) -> bool {
-    is_theirs(caller, sample.uid, sample.euid)
+    caller.sees_all() || is_theirs(caller, sample.uid, sample.euid)
 }
 
 fn agent<S: Source>(
     engine: &mut Engine<S>,
-    options: &AgentOptions,
+    configuration: &Configuration,
+    caller: Caller,
     started: Timestamp,
     history: HistoryStatus,
     now: Timestamp,
@@ -87,7 +88,7 @@ fn agent<S: Source>(
         sweeps_failed: cost.failed,
         sweep_ns: cost.last_ns,
         sweep_bytes: cost.last_bytes,
-        sweep_interval_ms: u64::try_from(options.sweep_interval.as_millis()).unwrap_or(u64::MAX),
+        sweep_interval_ms: u64::try_from(configuration.config().sweep_interval.as_millis()).unwrap_or(u64::MAX),
         drift,
         drift_total,
         maps: engine.map_use()?,
@@ -99,6 +100,7 @@ fn agent<S: Source>(
         hooks_missing: engine.capabilities().hooks_missing.clone(),
         ended: engine.tracker().ended(),
         history,
+        configuration: configuration.status(caller),
     })
 }
 
@@ -120,7 +122,10 @@ fn list<S: Source>(engine: &Engine<S>, params: &StatusParams, caller: Caller) ->
     if !all {
         shown.truncate(params.limit);
     }
-    shown.into_iter().map(|process| describe(process, tracker)).collect()
+    shown
+        .into_iter()
+        .map(|process| describe(process, tracker, caller))
+        .collect()
 }
 
 /// Orders processes, the largest first; equals by pid.
@@ -157,21 +162,25 @@ fn one_process<S: Source>(engine: &mut Engine<S>, pid: u32, caller: Caller) -> R
         Refusal::new(RefusalCode::NotFound, message)
     };
     let mut status = visible
-        .map(|process| describe(process, engine.tracker()))
+        .map(|process| describe(process, engine.tracker(), caller))
         .ok_or_else(absent)?;
+    let own = engine.tracker().process(pid).map(|process| &process.sample);
+    let is_own = own.is_some_and(|sample| is_theirs(caller, sample.uid, sample.euid));
     if let Some((usage, files)) = engine.process_usage(pid)? {
         let descriptors = files.into_iter().map(|file| DescriptorStatus {
             fd: file.fd,
             kind: file.kind,
             connection: file.connection,
         });
-        status.descriptors = Some(descriptors.collect());
+        // Whom others talk to is theirs and root's to know.
+        status.descriptors = is_own.then(|| descriptors.collect());
         status.usage = Some(usage);
     }
     Ok(status)
 }
 
-fn describe(process: &TrackedProcess, tracker: &ResourceTracker) -> ProcessStatus {
+/// Command lines hold secrets: they are their owner's and root's to know.
+fn describe(process: &TrackedProcess, tracker: &ResourceTracker, caller: Caller) -> ProcessStatus {
     let sample = &process.sample;
     let tool = sample
         .tool
@@ -183,11 +192,9 @@ fn describe(process: &TrackedProcess, tracker: &ResourceTracker) -> ProcessStatu
         uid: sample.uid,
         start_time_ns: sample.id.start_ns,
         comm: sample.comm.to_string(),
-        command: if sample.kernel_thread {
-            None
-        } else {
-            proc::command(sample.id)
-        },
+        command: (!sample.kernel_thread && is_theirs(caller, sample.uid, sample.euid))
+            .then(|| proc::command(sample.id))
+            .flatten(),
         tool: tool.map(|tool| tool.name.clone()),
         tool_instance: tool.map(|tool| tool.instance),
         threads: sample.threads,

@@ -1,6 +1,7 @@
 //! The agent's loop: one task owns all state; everything that can wake it is one of [`Wake`].
 
 mod answers;
+mod reloading;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +13,7 @@ use tokio::{
 use super::{
     AgentError, AgentOptions, SystemClock,
     alerting::Alerting,
+    configuration::Configuration,
     historian::{Found, Historian, HistoryOptions, Opening},
     instance::{self, Instance},
     operations::Operations,
@@ -71,7 +73,8 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
         // Signals that come while the programs load are remembered, not deadly.
         Signals::listen()?
     };
-    let (claim, listener) = Instance::claim(&options.socket).await?;
+    let group = options.configuration.config.group;
+    let (claim, listener) = Instance::claim(&options.socket, group).await?;
     let mut state_made = Vec::new();
     let mut journal = None;
     let mut mounts = Mounts::default();
@@ -81,7 +84,7 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
         // It is opened while the programs load.
         let history = Historian::start(HistoryOptions {
             path: (!options.ephemeral).then(|| options.state_dir.join("history.redb")),
-            retention: options.retention,
+            retention: options.configuration.config.retention,
         })?;
         mounts.ensure()?;
         let facts = HostFacts::look(options.btf.as_deref());
@@ -90,8 +93,8 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
         let (tools, endings) = Tools::new(
             facts.cgroup2,
             options.cgroup_root.clone(),
-            options.rules.clone(),
-            options.limits.clone(),
+            options.configuration.config.rules.clone(),
+            options.configuration.config.limits.clone(),
             opened,
         );
         let (ask, clients) = mpsc::channel(WAITING_REQUESTS);
@@ -101,7 +104,7 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
             signals,
         };
         let agent = Agent::new(kernel, tools, history, options.clone(), started, told)?;
-        let server = tokio::spawn(server::serve(listener, ask));
+        let server = tokio::spawn(server::serve(listener, group, ask));
         let result = agent.run(ready, stop).await;
         server.abort();
         result
@@ -140,6 +143,7 @@ struct Agent {
     opening: Option<Opening>,
     seasons: mpsc::Receiver<Found>,
     options: AgentOptions,
+    configuration: Configuration,
     clock: SystemClock,
     started: Timestamp,
     told: Told,
@@ -170,19 +174,19 @@ impl Agent {
             .and_then(|fd| fd.map(Readable::new).transpose())
             .map_err(watch)?;
         let charges = tools.charges_fd().map(Readable::new).transpose().map_err(watch)?;
-        let mut tick = interval_at(Instant::now() + options.sweep_interval, options.sweep_interval);
-        // After a stall the next sweep tells all that there is to know: none is made up for.
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let config = &options.configuration.config;
+        let tick = ticks(config.sweep_interval);
         let mut engine = Engine::new(kernel, !options.no_sweep);
-        engine.adapt_by(AdaptiveResourceManager::new(options.tuning));
+        engine.adapt_by(AdaptiveResourceManager::new(config.tuning));
         Ok(Self {
             engine,
             tools,
-            alerting: Alerting::new(options.alert_command.clone()),
+            alerting: Alerting::new(config.alert_command.clone()),
             operations: Operations::default(),
             historian,
             opening: Some(opening),
             seasons,
+            configuration: Configuration::new(options.source.clone(), options.configuration.clone(), started.wall),
             options,
             clock: SystemClock,
             started,
@@ -238,7 +242,11 @@ impl Agent {
                     let adaptive = self.engine.adaptive_mut();
                     adaptive.set_season(found.instance, found.resource, found.season);
                 }
-                Wake::Reload => tracing::info!("nothing to reload: the agent runs on its flags"),
+                Wake::Reload => {
+                    self.drain()?;
+                    // What came of it is in the log, and in the status.
+                    let _ = self.reload();
+                }
                 Wake::Stop(why) => {
                     tracing::info!(why, "stopping");
                     if self.options.ephemeral {
@@ -372,6 +380,14 @@ impl Agent {
         let within = |at_ns: u64| Duration::from_nanos(at_ns.saturating_sub(now_ns));
         self.look_again = again.map(|at_ns| Instant::now() + within(at_ns));
     }
+}
+
+/// When to sweep.
+fn ticks(every: Duration) -> Interval {
+    let mut tick = interval_at(Instant::now() + every, every);
+    // After a stall the next sweep tells all that there is to know: none is made up for.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
 }
 
 /// Waits for a descriptor; for ever where there is none.

@@ -17,10 +17,15 @@ use tokio::{
     time::timeout,
 };
 
-use crate::protocol::{FrameError, Lines, MAX_REQUEST_BYTES, Method, Refusal, RefusalCode, Request, Response};
+use crate::{
+    kernel::peer_groups,
+    protocol::{FrameError, Lines, MAX_REQUEST_BYTES, Method, Refusal, RefusalCode, Request, Response},
+};
 
 /// Clients at a time.
 const MOST_CLIENTS: usize = 512;
+/// Of these, what is kept for root.
+const KEPT_FOR_ROOT: usize = 64;
 /// Clients of one user, other than root, at a time.
 const MOST_OF_USER: usize = 128;
 /// How long a client may be silent between requests, unless it tells of operations.
@@ -33,6 +38,8 @@ const READ_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct Caller {
     /// User id, from the connection.
     pub(super) uid: u32,
+    /// Whether it was in the group whose members see everything when it connected.
+    pub(super) is_member: bool,
     /// Process id, from the connection; `None` where it is not of this pid namespace.
     pub(super) pid: Option<u32>,
     /// Which connection, of all that there ever were.
@@ -40,9 +47,23 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Whether everything is shown.
+    /// Whether it may do everything.
     pub(super) fn is_root(self) -> bool {
         self.uid == 0
+    }
+
+    /// Whether everything is shown, but for what is private.
+    pub(super) fn sees_all(self) -> bool {
+        self.is_root() || self.is_member
+    }
+
+    /// Refuses what root alone may do.
+    pub(super) fn must_be_root(self, to: &str) -> Result<(), Refusal> {
+        if self.is_root() {
+            return Ok(());
+        }
+        let message = format!("only root may {to}: use sudo");
+        Err(Refusal::new(RefusalCode::NotPermitted, message))
     }
 }
 
@@ -80,16 +101,21 @@ impl Places {
     fn take(self: &Arc<Self>, uid: u32) -> Result<Place, String> {
         let mut of_user = self.of_user.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = of_user.values().sum();
-        let own = of_user.entry(uid).or_default();
-        if uid != 0 && *own >= MOST_OF_USER {
+        let own = of_user.get(&uid).copied().unwrap_or_default();
+        if uid != 0 && own >= MOST_OF_USER {
             return Err(format!(
                 "{MOST_OF_USER} clients of yours are connected already: try again later"
             ));
         }
-        if all >= MOST_CLIENTS {
-            return Err(format!("{MOST_CLIENTS} clients are connected already: try again later"));
+        let most = if uid == 0 {
+            MOST_CLIENTS
+        } else {
+            MOST_CLIENTS - KEPT_FOR_ROOT
+        };
+        if all >= most {
+            return Err(format!("{all} clients are connected already: try again later"));
         }
-        *own += 1;
+        of_user.insert(uid, own + 1);
         Ok(Place {
             places: Arc::clone(self),
             uid,
@@ -109,8 +135,8 @@ impl Drop for Place {
     }
 }
 
-/// Accepts clients for ever.
-pub(super) async fn serve(listener: UnixListener, told: mpsc::Sender<Told>) {
+/// Accepts clients for ever; members of the group see everything.
+pub(super) async fn serve(listener: UnixListener, group: Option<u32>, told: mpsc::Sender<Told>) {
     let places = Arc::new(Places::default());
     let mut connection = 0;
     loop {
@@ -126,7 +152,7 @@ pub(super) async fn serve(listener: UnixListener, told: mpsc::Sender<Told>) {
         connection += 1;
         let (places, told) = (Arc::clone(&places), told.clone());
         tokio::spawn(async move {
-            if let Err(error) = welcome(stream, connection, &places, &told).await {
+            if let Err(error) = welcome(stream, (connection, group), &places, &told).await {
                 tracing::debug!(%error, "a client went away");
             }
         });
@@ -136,13 +162,16 @@ pub(super) async fn serve(listener: UnixListener, told: mpsc::Sender<Told>) {
 /// Attends to a client where there is room for it.
 async fn welcome(
     mut stream: UnixStream,
-    connection: u64,
+    (connection, group): (u64, Option<u32>),
     places: &Arc<Places>,
     told: &mpsc::Sender<Told>,
 ) -> std::io::Result<()> {
     let peer = stream.peer_cred()?;
+    // Both are of the moment at which it connected.
+    let is_in = |group| peer.gid() == group || peer_groups(&stream).is_ok_and(|groups| groups.contains(&group));
     let caller = Caller {
         uid: peer.uid(),
+        is_member: group.is_some_and(is_in),
         pid: peer
             .pid()
             .and_then(|pid| u32::try_from(pid).ok())

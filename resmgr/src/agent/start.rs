@@ -37,8 +37,8 @@ pub(super) fn raise_descriptors() {
 pub(super) fn start_kernel(facts: &HostFacts, options: &AgentOptions) -> Result<Kernel, AgentError> {
     let load = LoadOptions {
         object: options.object.clone(),
-        max_processes: options.max_processes,
-        ring_bytes: options.ring_bytes,
+        max_processes: options.configuration.config.max_processes,
+        ring_bytes: options.configuration.config.ring_bytes,
         // Without sweeps nobody else counts the others.
         track_all: options.track_all || options.no_sweep,
         pin_dir: (!options.ephemeral).then(|| options.pin_dir.clone()),

@@ -20,17 +20,21 @@ use super::{
 };
 use crate::{
     agent::{self, AgentOptions},
-    config::{self, Config},
+    config::{self, ConfigSource, DEFAULT_FILE},
     kernel::BpfObject,
     model::Tuning,
 };
 
 /// Flags of `resmgr agent`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Arguments {
-    /// Configuration file.
+    /// Configuration file [default: /etc/resmgr/resmgr.toml, where it is there].
     #[arg(long, value_name = "FILE", env = "RESMGR_CONFIG")]
     config: Option<PathBuf>,
+    /// Read no configuration file: what is built in holds.
+    #[arg(long)]
+    no_config: bool,
     /// Folder for what survives a restart.
     #[arg(
         long,
@@ -104,13 +108,17 @@ enum Show {
 impl Arguments {
     fn options(&self, socket: PathBuf) -> Result<AgentOptions, Failure> {
         let usage = |error| Failure::new(Code::Usage, error);
-        let mut config = match &self.config {
-            Some(path) => Config::read(path).map_err(usage)?,
-            None => Config::default(),
+        let interval = self.sweep_interval.as_deref();
+        let interval = interval.map(|text| config::sweep_interval("--sweep-interval", text));
+        let file = self.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+        let source = ConfigSource {
+            // It may be read again from another folder.
+            file: (!self.no_config).then(|| std::path::absolute(&file).unwrap_or(file)),
+            optional: self.config.is_none(),
+            sweep_interval: interval.transpose().map_err(usage)?,
+            tuning: self.tuning,
         };
-        if let Some(text) = &self.sweep_interval {
-            config.sweep_interval = config::sweep_interval("--sweep-interval", text).map_err(usage)?;
-        }
+        let configuration = source.read().map_err(usage)?;
         let object = match &self.bpf_object {
             Some(path) => BpfObject::from_file(path).map_err(agent::AgentError::from)?,
             None => BpfObject::embedded(),
@@ -124,14 +132,8 @@ impl Arguments {
             embedded: false,
             no_sweep: self.no_sweep,
             track_all: self.track == Track::All,
-            rules: config.rules,
-            limits: config.limits,
-            alert_command: config.alert_command,
-            tuning: self.tuning.unwrap_or(config.tuning),
-            retention: config.retention,
-            sweep_interval: config.sweep_interval,
-            max_processes: config.max_processes,
-            ring_bytes: config.ring_bytes,
+            configuration,
+            source: Some(source),
             object,
             btf: self.btf.clone(),
         })

@@ -1,16 +1,24 @@
 //! `resmgr doctor`: what this host offers, line by line, and what follows from what it lacks.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
 use super::{Failure, failure::Code, output};
 use crate::{
     agent,
+    config::{ConfigSource, DEFAULT_FILE},
     enforce::{self, HeldBy, Leaves, Means},
     kernel::{BpfObject, Finding, HostFacts, Kernel, KernelError, LoadOptions, Mounts, Verdict, doctor},
     model::{Capabilities, Mode, Resource, Source as _, ToolOrigin},
+    protocol::{Client, ConfigurationStatus, StatusParams},
 };
+
+/// How long an agent may take to say how it stands.
+const AGENT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Flags of `resmgr doctor`.
 #[derive(Debug, Args)]
@@ -18,6 +26,9 @@ pub(super) struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Look at this configuration file [default: /etc/resmgr/resmgr.toml, where it is there].
+    #[arg(long, value_name = "FILE", env = "RESMGR_CONFIG")]
+    config: Option<PathBuf>,
     /// Try this BPF object instead of the one built in.
     #[arg(long, value_name = "FILE", env = "RESMGR_BPF_OBJECT")]
     bpf_object: Option<PathBuf>,
@@ -27,7 +38,7 @@ pub(super) struct Arguments {
 }
 
 /// Looks, tries, and prints.
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     // File systems that are mounted to look are unmounted again: doctor changes nothing.
     let mut mounts = Mounts::default();
     let before = HostFacts::look(arguments.btf.as_deref());
@@ -44,6 +55,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let mut findings = doctor(&facts, loaded, trampolines, enforce::raises_hard_limits());
     findings.extend(limits(&facts, loaded.and_then(|loaded| loaded.as_ref().ok())));
+    findings.push(configuration(arguments.config.as_deref()));
+    findings.extend(reloaded(socket));
     mounts.undo();
     if arguments.json {
         output::print(&[json(&findings)])?;
@@ -93,6 +106,78 @@ fn limits(facts: &HostFacts, capabilities: Option<&Capabilities>) -> Vec<Finding
         ("limits of connections", Resource::Connections),
     ];
     all.into_iter().map(finding).collect()
+}
+
+/// Whether the configuration can be used.
+fn configuration(file: Option<&Path>) -> Finding {
+    let source = ConfigSource {
+        file: Some(file.unwrap_or(Path::new(DEFAULT_FILE)).to_owned()),
+        optional: file.is_none(),
+        ..ConfigSource::default()
+    };
+    let (verdict, found, consequence) = match source.read() {
+        Ok(loaded) => {
+            let file = loaded.file.map(|file| file.display().to_string());
+            let found = file.unwrap_or_else(|| format!("no {DEFAULT_FILE}: what is built in holds"));
+            (Verdict::Ok, found, None)
+        }
+        Err(error) => {
+            let consequence = "the agent does not start with it; one that runs keeps what it has read";
+            (
+                Verdict::Fatal,
+                error.to_string().replace('\n', "; "),
+                Some(consequence.to_owned()),
+            )
+        }
+    };
+    Finding {
+        what: "configuration",
+        verdict,
+        found,
+        consequence,
+    }
+}
+
+/// How the configuration of the agent that runs stands, where one does and root asks.
+fn reloaded(socket: &Path) -> Option<Finding> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
+    let status = runtime.block_on(async {
+        let asked = async { Client::connect(socket).await?.status(StatusParams::default()).await };
+        tokio::time::timeout(AGENT_WITHIN, asked)
+            .await
+            .ok()?
+            .ok()?
+            .agent
+            .configuration
+    });
+    let ConfigurationStatus {
+        refused, after_restart, ..
+    } = status?;
+    let found = match &refused {
+        Some(refused) => format!(
+            "a newer configuration was refused: {}",
+            refused.message.replace('\n', "; ")
+        ),
+        None if after_restart.is_empty() => "goes by what was read".to_owned(),
+        None => format!("for its next start: {}", after_restart.join(", ")),
+    };
+    let consequence = match refused {
+        Some(_) => Some("what was read before holds; to try again: resmgr reload".to_owned()),
+        None => (!after_restart.is_empty()).then(|| "what it began with holds until then".to_owned()),
+    };
+    Some(Finding {
+        what: "configuration of the agent",
+        verdict: if consequence.is_some() {
+            Verdict::Degraded
+        } else {
+            Verdict::Ok
+        },
+        found,
+        consequence,
+    })
 }
 
 /// Whether the programs load and attach, and whether trampolines are allowed.

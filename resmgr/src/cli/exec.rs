@@ -101,7 +101,10 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> ExitCode {
         }
         // What was asked for, or what the operator allows, is not to be had by not asking.
         Err(Untracked::Client(ClientError::Refused(refusal)))
-            if matches!(refusal.code, RefusalCode::CannotHold | RefusalCode::OverBudget) =>
+            if matches!(
+                refusal.code,
+                RefusalCode::AboveCeiling | RefusalCode::CannotHold | RefusalCode::OverBudget
+            ) =>
         {
             eprintln!("resmgr: {refusal}; the command was not run");
             return ExitCode::from(NOT_MANAGED);

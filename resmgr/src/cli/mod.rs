@@ -6,6 +6,7 @@ mod attach;
 mod audit;
 mod backtest;
 mod cleanup;
+mod config;
 mod doctor;
 mod exec;
 mod explain;
@@ -61,6 +62,11 @@ enum Command {
     Mcp(mcp::Arguments),
     /// End all processes of a tool.
     Cleanup(cleanup::Arguments),
+    /// Check and show configurations.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Have the agent read its configuration again (needs root).
+    Reload(config::Arguments),
     /// Compare the agent's numbers with the kernel's own files (needs root).
     Audit(audit::Arguments),
     /// Say what the estimator of limits and the forecasts would have said over recorded use.
@@ -87,11 +93,13 @@ pub fn main() -> ExitCode {
         Command::Alerts(arguments) => alerts::run(&arguments, &socket),
         Command::Mcp(arguments) => mcp::run(&arguments, &socket),
         Command::Cleanup(arguments) => cleanup::run(&arguments, &socket),
+        Command::Config(command) => config::run(&command, &socket),
+        Command::Reload(arguments) => config::reload(&arguments, &socket),
         Command::Audit(arguments) => audit::run(&arguments, &socket),
         Command::Agent(arguments) => agent::run(&arguments, &socket),
         Command::Status(arguments) => status::run(&arguments, &socket),
         Command::Backtest(command) => backtest::run(&command, &socket),
-        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments, &socket),
         Command::FreezeByTurns => {
             crate::enforce::freeze_by_turns(std::io::BufReader::new(std::io::stdin()));
             Ok(())

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{limits::LimitsTable, rules::RuleTable};
+use super::{
+    accounts::NameOrId,
+    limits::{CeilingTable, LimitsTable},
+    rules::RuleTable,
+};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -19,7 +23,7 @@ pub struct FileConfig {
     /// The tables `[tool.NAME]`: what tools of a name get.
     pub tool: BTreeMap<String, LimitsTable>,
     /// The table `[ceiling]`: what no tool gets more than.
-    pub ceiling: LimitsTable,
+    pub ceiling: CeilingTable,
     /// The table `[alert]`.
     pub alert: AlertTable,
     /// The table `[adapt]`.
@@ -68,4 +72,6 @@ pub struct AgentTable {
     pub max_processes: Option<u32>,
     /// Bytes of the event ring, a power of two.
     pub ring_bytes: Option<u32>,
+    /// The group whose members see everything: a name or an id.
+    pub group: Option<NameOrId>,
 }

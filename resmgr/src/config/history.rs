@@ -1,6 +1,6 @@
 //! How long which history is kept, as the file says it.
 
-use super::{ConfigError, file::HistoryTable, parse_duration, parse_size};
+use super::{Fault, file::HistoryTable, parse_duration, parse_size};
 use crate::model::Retention;
 
 /// Samples are kept for this long at least, in milliseconds: after a restart the hour goes on by them.
@@ -9,7 +9,7 @@ const LEAST_MS: u64 = 3_600_000;
 const LEAST_BYTES: u64 = 32 << 20;
 
 /// What the table says, over the defaults.
-pub(super) fn retention(table: &HistoryTable) -> Result<Retention, ConfigError> {
+pub(super) fn retention(table: &HistoryTable) -> Result<Retention, Fault> {
     let mut retention = Retention::default();
     let keys = [
         ("history.samples", &table.samples),
@@ -19,7 +19,7 @@ pub(super) fn retention(table: &HistoryTable) -> Result<Retention, ConfigError> 
     let mut least_ms = LEAST_MS;
     let mut least = "1h".to_owned();
     for ((key, text), kept_ms) in keys.into_iter().zip(&mut retention.kept_ms) {
-        let wrong = |message: String| ConfigError::Value { key, message };
+        let wrong = |message: String| Fault::of(key, &message);
         if let Some(text) = text {
             let kept = parse_duration(text).map_err(|error| wrong(error.to_string()))?;
             *kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
@@ -33,10 +33,7 @@ pub(super) fn retention(table: &HistoryTable) -> Result<Retention, ConfigError> 
         least = format!("as much as {key}");
     }
     if let Some(text) = &table.max_size {
-        let wrong = |message: String| ConfigError::Value {
-            key: "history.max_size",
-            message,
-        };
+        let wrong = |message: String| Fault::of("history.max_size", &message);
         retention.max_bytes = parse_size(text).map_err(|error| wrong(error.to_string()))?;
         if retention.max_bytes < LEAST_BYTES {
             return Err(wrong(format!("{text} is too small: write 32M or more")));

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::units::{UnitError, parse_duration, parse_size};
-use crate::model::{Budget, LONGEST_GRACE_MS, LimitSpan, LimitsAsked, Mode, Orphans, Profile, Resource};
+use crate::model::{Budget, Ceiling, LONGEST_GRACE_MS, LimitSpan, LimitsAsked, Mode, Orphans, Profile, Resource};
 
 /// A text is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,11 +80,6 @@ pub fn parse_limit(resource: Resource, text: &str) -> Result<LimitSpan, LimitErr
     Ok(span)
 }
 
-/// Reads one number, which is the most.
-pub(super) fn parse_most(resource: Resource, text: &str) -> Result<u64, LimitError> {
-    number(resource, text)
-}
-
 /// A number or a text, as a count may be written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
@@ -132,6 +127,40 @@ pub struct LimitsTable {
     pub budget: Option<BudgetTable>,
 }
 
+/// The table `[ceiling]`: one number each.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CeilingTable {
+    /// Memory.
+    pub memory: Option<String>,
+    /// CPU time per operation.
+    pub cpu: Option<String>,
+    /// Open descriptors.
+    pub fds: Option<NumberOrText>,
+    /// Connections.
+    pub connections: Option<NumberOrText>,
+    /// No tool is held more gently.
+    pub mode: Option<Mode>,
+}
+
+impl CeilingTable {
+    /// What it says; where it is wrong, of which resource.
+    pub(super) fn ceiling(&self) -> Result<Ceiling, (Resource, LimitError)> {
+        let texts = [
+            self.memory.clone(),
+            self.cpu.clone(),
+            self.fds.as_ref().map(NumberOrText::text),
+            self.connections.as_ref().map(NumberOrText::text),
+        ];
+        let mut ceiling = Ceiling::default();
+        for ((resource, most), text) in Resource::ALL.into_iter().zip(&mut ceiling.0).zip(texts) {
+            let number = text.map(|text| number(resource, &text)).transpose();
+            *most = number.map_err(|error| (resource, error))?;
+        }
+        Ok(ceiling)
+    }
+}
+
 /// The tables `[tool.NAME.budget]`: one number each.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -150,8 +179,8 @@ impl BudgetTable {
     /// What it says; where it is wrong, of which resource.
     pub(super) fn budget(&self) -> Result<Budget, (Resource, LimitError)> {
         let most = |resource, text: Option<String>| {
-            let number = text.map(|text| parse_most(resource, &text)).transpose();
-            number.map_err(|error| (resource, error))
+            let most = text.map(|text| number(resource, &text)).transpose();
+            most.map_err(|error| (resource, error))
         };
         Ok(Budget {
             instances: self.instances,

@@ -3,12 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    ConfigError, FileConfig,
-    limits::{LimitError, parse_most},
-};
+use super::{Fault, FileConfig, limits::LimitError, written::quoted};
 use crate::model::{
-    Budget, Ceiling, Enforcement, LimitSource, LimitsAsked, Mode, Resource, ToolLimits, ToolName, ToolOrigin,
+    Budget, Ceiling, Enforcement, LimitSource, LimitSpan, LimitsAsked, Mode, Resource, ToolLimits, ToolName, ToolOrigin,
 };
 
 /// What the file says about limits.
@@ -23,68 +20,38 @@ pub struct LimitPolicy {
 }
 
 impl LimitPolicy {
-    pub(super) fn from_file(file: &FileConfig) -> Result<Self, ConfigError> {
-        let wrong = |key, place: &str, resource: Resource, error: LimitError| ConfigError::Value {
-            key,
-            message: format!("{place}{resource}: {error}"),
-        };
-        let for_all = file.limits.asked();
-        let for_all = for_all.map_err(|(resource, error)| wrong("limits", "", resource, error))?;
+    pub(super) fn from_file(file: &FileConfig) -> Result<Self, Fault> {
+        let wrong =
+            |table: &str, (resource, error): (Resource, LimitError)| Fault::of(format!("{table}.{resource}"), &error);
+        let for_all = file.limits.asked().map_err(|error| wrong("limits", error))?;
+        if file.limits.budget.is_some() {
+            return Err(Fault::of(
+                "limits.budget",
+                "a budget is a name's: write [tool.NAME.budget]",
+            ));
+        }
         let mut by_name = BTreeMap::new();
         let mut budgets = BTreeMap::new();
-        if file.limits.budget.is_some() || file.ceiling.budget.is_some() {
-            return Err(ConfigError::Value {
-                key: "budget",
-                message: "a budget is a name's: write [tool.NAME.budget]".to_owned(),
-            });
-        }
         for (name, table) in &file.tool {
-            let parsed: ToolName = name.parse().map_err(|error| ConfigError::Value {
-                key: "tool",
-                message: format!("{error}"),
-            })?;
-            let asked = table.asked();
-            let asked = asked.map_err(|(resource, error)| wrong("tool", &format!("{name}: "), resource, error))?;
+            let key = format!("tool.{}", quoted(name));
+            let parsed: ToolName = name.parse().map_err(|error| Fault::of(&*key, &error))?;
+            let asked = table.asked().map_err(|error| wrong(&key, error))?;
             if let Some(table) = &table.budget {
-                let budget = table.budget();
-                let place = format!("{name}: budget: ");
-                let budget = budget.map_err(|(resource, error)| wrong("tool", &place, resource, error))?;
+                let key = format!("{key}.budget");
+                let budget = table.budget().map_err(|error| wrong(&key, error))?;
                 if budget.instances == Some(0) {
-                    return Err(ConfigError::Value {
-                        key: "tool",
-                        message: format!("{name}: budget: instances: 0 would let none begin: write 1 or more"),
-                    });
+                    let key = format!("{key}.instances");
+                    return Err(Fault::of(key, "0 would let none begin: write 1 or more"));
                 }
                 budgets.insert(parsed.clone(), budget);
             }
             by_name.insert(parsed, asked);
         }
-        let mut ceiling = Ceiling::default();
-        for (resource, most) in Resource::ALL.into_iter().zip(&mut ceiling.0) {
-            if let Some(text) = file.ceiling.text(resource) {
-                let number = parse_most(resource, &text);
-                *most = Some(number.map_err(|error| wrong("ceiling", "", resource, error))?);
-            }
-        }
-        let table = &file.ceiling;
-        let has_more = table.profile.is_some()
-            || table.strict.is_some()
-            || table.exempt_loopback.is_some()
-            || table.orphans.is_some()
-            || table.grace.is_some();
-        if has_more {
-            return Err(ConfigError::Value {
-                key: "ceiling",
-                message:
-                    "a ceiling has one number a resource: write memory, cpu, fds, connections; and the gentlest mode"
-                        .to_owned(),
-            });
-        }
         Ok(Self {
             for_all,
             by_name,
             budgets,
-            ceiling,
+            ceiling: file.ceiling.ceiling().map_err(|error| wrong("ceiling", error))?,
             gentlest: file.ceiling.mode,
         })
     }
@@ -126,6 +93,45 @@ impl LimitPolicy {
         (limits, self.at_least(asked.enforcement(enforcement)))
     }
 
+    /// What a running tool's limits become, and how they are held, where this policy takes the place of another. What the
+    /// other gave becomes what this one gives; what somebody asked for stays; the ceiling cuts both.
+    pub fn in_place_of(
+        &self,
+        before: &Self,
+        (name, origin): (&ToolName, ToolOrigin),
+        (limits, enforcement): (ToolLimits, Enforcement),
+    ) -> (ToolLimits, Enforcement) {
+        let nothing = LimitsAsked::default();
+        let (given, _) = before.resolve(name, &nothing, origin);
+        let is_given = |resource: &Resource| given.range(*resource).is_of_same_numbers(limits.range(*resource));
+        let mut asked = nothing;
+        for resource in Resource::ALL.into_iter().filter(|resource| !is_given(resource)) {
+            let range = limits.range(resource);
+            *asked.span_mut(resource) = Some(LimitSpan {
+                base: Some(range.base),
+                max: range.max,
+            });
+        }
+        let (_, was) = before.resolve(name, &asked, origin);
+        let (gives, _) = self.resolve(name, &nothing, origin);
+        let (_, held) = self.resolve(name, &asked, origin);
+        let mut new = limits;
+        for resource in Resource::ALL.into_iter().filter(is_given) {
+            new = new.with_range(resource, gives.range(resource));
+        }
+        (new.under(&self.ceiling), self.at_least(enforcement.follow(was, held)))
+    }
+
+    /// What somebody asks for that goes beyond the ceiling: of which resource, how much, and the ceiling. A profile does
+    /// not: of that, everybody gets what there may be.
+    pub fn above_ceiling(&self, asked: &LimitsAsked) -> Option<(Resource, u64, u64)> {
+        let beyond = |(resource, most): (Resource, Option<u64>)| {
+            let (max, most) = (asked.span(resource)?.max, most?);
+            (max > most).then_some((resource, max, most))
+        };
+        Resource::ALL.into_iter().zip(self.ceiling.0).find_map(beyond)
+    }
+
     /// What all tools of a name may use together.
     pub fn budget(&self, name: &ToolName) -> Option<&Budget> {
         self.budgets.get(name)
@@ -153,11 +159,11 @@ impl LimitPolicy {
 mod tests {
     //! Policies as files say them.
     use super::*;
-    use crate::model::LimitSpan;
+    use crate::config::Config;
 
     fn policy(text: &str) -> Result<LimitPolicy, String> {
-        let file: FileConfig = toml::from_str(text).map_err(|error| error.to_string())?;
-        LimitPolicy::from_file(&file).map_err(|error| error.to_string())
+        let read = Config::from_text(text).map_err(|faults| faults.iter().map(ToString::to_string).collect::<String>());
+        read.map(|(config, _)| config.limits)
     }
 
     #[test]
@@ -247,25 +253,78 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_place() {
         for (text, said) in [
-            ("[tool.a.budget]\nmemory = '1G:2G'", "tool: a: budget: memory"),
+            ("[tool.a.budget]\nmemory = '1G:2G'", "line 2: tool.a.budget.memory"),
             ("[tool.a.budget]\ncpu = '1m'", "cpu"),
             ("[tool.a.budget]\ninstances = 0", "1 or more"),
             ("[limits.budget]\nfds = 100", "[tool.NAME.budget]"),
-            ("[limits]\nmemory = '100 bananas'", "limits: memory: `100 bananas`"),
-            ("[tool.a]\nfds = '9:5'", "tool: a: fds: in `9:5`"),
+            ("[limits]\nmemory = '100 bananas'", "limits.memory: `100 bananas`"),
+            ("[tool.a]\nfds = '9:5'", "line 2: tool.a.fds: in `9:5`"),
             ("[tool.'a b']\nfds = 9", "a b"),
-            ("[ceiling]\nfds = '5:9'", "ceiling: fds"),
-            ("[ceiling]\nprofile = 'light'", "one number"),
-            ("[ceiling]\nstrict = true", "one number"),
-            ("[limits]\nmode = 'kill'", "kill"),
+            ("[ceiling]\nfds = '5:9'", "ceiling.fds"),
+            ("[ceiling]\nprofile = 'light'", "[limits]"),
+            ("[ceiling]\nstrict = true", "[limits]"),
+            ("[limits]\nmode = 'kill'", "line 2: limits.mode: it cannot be `kill`"),
             ("[limits]\nprofile = 'huge'", "huge"),
             ("[limits]\norphans = 'adopt'", "adopt"),
-            ("[limits]\ngrace = '2h'", "1h"),
-            ("[ceiling]\ngrace = '2s'", "one number"),
-            ("[limits]\nmem = '1G'", "mem"),
+            (
+                "[limits]\ngrace = '2h'",
+                "limits.grace: `2h` is longer than the longest grace, 1h",
+            ),
+            ("[limits]\nmem = '1G'", "line 2: limits.mem"),
         ] {
             let error = policy(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn what_the_configuration_gave_follows_it_and_what_somebody_asked_for_stays() {
+        let name: ToolName = "t".parse().unwrap();
+        let (old, new) = (
+            policy("[limits]\nfds = '40:80'\nmode = 'observe'").unwrap(),
+            policy("[tool.t]\nfds = '60:90'\nmode = 'throttle'\n[ceiling]\nmemory = '200M'\nconnections = 20").unwrap(),
+        );
+        let asked = LimitsAsked {
+            connections: Some(LimitSpan {
+                base: Some(15),
+                max: 30,
+            }),
+            strict: Some(true),
+            ..LimitsAsked::default()
+        };
+        let (limits, enforcement) = old.resolve(&name, &asked, ToolOrigin::Exec);
+        let limits = limits.with_current(Resource::Fds, 75);
+        let (now, held) = new.in_place_of(&old, (&name, ToolOrigin::Exec), (limits, enforcement));
+        assert_eq!((now.fds.base, now.fds.current, now.fds.max), (60, 75, 90));
+        assert_eq!(now.fds.max_from, LimitSource::ToolConfig);
+        assert_eq!((now.connections.base, now.connections.max), (15, 20));
+        assert_eq!(now.connections.max_from, LimitSource::Ceiling);
+        assert_eq!((now.memory.max, now.memory.max_from), (200 << 20, LimitSource::Ceiling));
+        assert_eq!((now.cpu, held.mode, held.strict), (limits.cpu, Mode::Throttle, true));
+        // The same again changes nothing, and what a ceiling has cut for somebody stays cut.
+        assert_eq!(
+            new.in_place_of(&new, (&name, ToolOrigin::Exec), (now, held)),
+            (now, held)
+        );
+        let (back, _) = old.in_place_of(&new, (&name, ToolOrigin::Exec), (now, held));
+        assert_eq!(
+            (back.memory.max, back.fds.max, back.connections.max),
+            (500 << 20, 80, 20)
+        );
+    }
+
+    #[test]
+    fn what_goes_beyond_the_ceiling_is_told_and_a_profile_does_not() {
+        let policy = policy("[ceiling]\nfds = 100").unwrap();
+        let asked = |max, profile| LimitsAsked {
+            fds: Some(LimitSpan { base: None, max }),
+            profile,
+            ..LimitsAsked::default()
+        };
+        assert_eq!(policy.above_ceiling(&asked(101, None)), Some((Resource::Fds, 101, 100)));
+        assert_eq!(
+            policy.above_ceiling(&asked(100, Some(crate::model::Profile::Heavy))),
+            None
+        );
     }
 }

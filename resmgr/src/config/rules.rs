@@ -3,14 +3,18 @@
 use serde::Deserialize;
 use wildmatch::WildMatch;
 
-use super::ConfigError;
+use super::{
+    Fault,
+    accounts::{self, NameOrId},
+};
 use crate::model::{OperationKind, ToolName};
 
 /// A rule as written: `[[rule]]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleTable {
-    /// The tool's name.
+    /// The tool's name; it has to be there.
+    #[serde(default)]
     pub tool: String,
     /// Path of the program, or its last part alone; `*` and `?` stand for any text and any character.
     pub executable: Option<String>,
@@ -19,20 +23,10 @@ pub struct RuleTable {
     /// Path of the cgroup (v2) as `/proc/PID/cgroup` has it; `*` and `?` likewise.
     pub cgroup: Option<String>,
     /// User name or id.
-    pub user: Option<UserText>,
+    pub user: Option<NameOrId>,
     /// What the tool's CPU limit counts over: `busy` or `run`.
     #[serde(default)]
     pub operation: OperationKind,
-}
-
-/// A user as written.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub enum UserText {
-    /// By id.
-    Id(u32),
-    /// By name, or by id as text.
-    Name(String),
 }
 
 /// A rule as meant. A process that meets every condition is, with its descendants, an instance of the tool.
@@ -62,31 +56,34 @@ pub struct Executed {
 }
 
 impl Rule {
-    /// What a table of the file means; `users` is the text of `/etc/passwd`.
-    pub(super) fn from_table(table: &RuleTable, users: &str) -> Result<Self, ConfigError> {
-        let wrong = |message: String| ConfigError::Value { key: "rule", message };
-        let tool: ToolName = table.tool.parse().map_err(|error| wrong(format!("tool: {error}")))?;
-        let conditions = [&table.executable, &table.command, &table.cgroup];
-        if conditions.iter().all(|condition| condition.is_none()) && table.user.is_none() {
-            return Err(wrong(format!(
+    /// What a table of the file means, which has that key; `users` is the text of `/etc/passwd`.
+    pub(super) fn from_table(table: &RuleTable, key: &str, users: &str) -> Result<Self, Fault> {
+        let of = |name: &str| format!("{key}.{name}");
+        if table.tool.is_empty() {
+            return Err(Fault::of(key, "a rule has a tool: write tool = \"NAME\""));
+        }
+        let tool: ToolName = table.tool.parse().map_err(|error| Fault::of(of("tool"), &error))?;
+        let conditions = [
+            ("executable", &table.executable),
+            ("command", &table.command),
+            ("cgroup", &table.cgroup),
+        ];
+        if conditions.iter().all(|(_, condition)| condition.is_none()) && table.user.is_none() {
+            let message = format!(
                 "the rule for {tool} has no condition and would match every process: write executable, command, cgroup or \
                  user"
-            )));
+            );
+            return Err(Fault::of(key, &message));
         }
-        if let Some(pattern) = conditions
-            .iter()
-            .find_map(|c| c.as_deref().filter(|text| text.is_empty()))
-        {
-            return Err(wrong(format!(
-                "the rule for {tool} has an empty pattern {pattern:?}: write `*` for any text"
-            )));
+        let mut empty = conditions.iter().filter(|(_, text)| text.as_deref() == Some(""));
+        if let Some((name, _)) = empty.next() {
+            return Err(Fault::of(of(name), "this is an empty pattern: write `*` for any text"));
         }
-        let uid = table
-            .user
-            .as_ref()
-            .map(|user| find_user(user, users))
-            .transpose()
-            .map_err(wrong)?;
+        let uid = table.user.as_ref();
+        let uid = uid
+            .map(|user| accounts::find(user, users, "user", "/etc/passwd"))
+            .transpose();
+        let uid = uid.map_err(|message| Fault::of(of("user"), &message))?;
         let pattern = |text: &Option<String>| text.as_deref().map(WildMatch::new);
         Ok(Self {
             tool,
@@ -118,27 +115,6 @@ impl Rule {
     }
 }
 
-/// The id of a user, by the lines of `/etc/passwd`.
-fn find_user(user: &UserText, users: &str) -> Result<u32, String> {
-    let name = match user {
-        UserText::Id(id) => return Ok(*id),
-        UserText::Name(name) => name,
-    };
-    if let Ok(id) = name.parse() {
-        return Ok(id);
-    }
-    let of_line = |line: &str| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name))
-            .then(|| fields.nth(1)?.parse().ok())
-            .flatten()
-    };
-    users
-        .lines()
-        .find_map(of_line)
-        .ok_or_else(|| format!("user: there is no {name} in /etc/passwd: write a user id"))
-}
-
 #[cfg(test)]
 mod tests {
     //! Rules as people write them.
@@ -148,7 +124,7 @@ mod tests {
 
     fn rule(text: &str) -> Result<Rule, String> {
         let table: RuleTable = toml::from_str(text).map_err(|error| error.to_string())?;
-        Rule::from_table(&table, USERS).map_err(|error| error.to_string())
+        Rule::from_table(&table, "rule[1]", USERS).map_err(|error| error.to_string())
     }
 
     fn executed(path: &str, command: &str, uid: u32) -> Executed {
@@ -191,6 +167,7 @@ mod tests {
     #[test]
     fn a_rule_that_cannot_be_meant_is_refused_with_what_to_write() {
         for (text, expected) in [
+            ("user = 0", "tool = "),
             ("tool = 'a'", "would match every process"),
             ("tool = 'a b'\nuser = 0", "cannot be a tool's name"),
             ("tool = 'a'\nuser = 'bob'", "write a user id"),

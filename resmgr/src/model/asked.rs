@@ -86,6 +86,16 @@ impl LimitsAsked {
         }
     }
 
+    /// What is asked for a resource, to be changed.
+    pub const fn span_mut(&mut self, resource: Resource) -> &mut Option<LimitSpan> {
+        match resource {
+            Resource::Memory => &mut self.memory,
+            Resource::Cpu => &mut self.cpu,
+            Resource::Fds => &mut self.fds,
+            Resource::Connections => &mut self.connections,
+        }
+    }
+
     /// What is asked for a resource.
     pub const fn span(&self, resource: Resource) -> Option<LimitSpan> {
         match resource {

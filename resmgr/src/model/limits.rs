@@ -142,6 +142,14 @@ impl LimitRange {
         }
     }
 
+    /// Whether the operator's numbers are the same, from the same place.
+    pub fn is_of_same_numbers(&self, other: Self) -> bool {
+        Self {
+            current: self.current,
+            ..other
+        } == *self
+    }
+
     /// This limit as somebody asks for it. What is in force moves no farther than it has to.
     fn asked(self, span: LimitSpan, source: LimitSource) -> Self {
         let (base, base_from) = match span.base {
@@ -261,6 +269,17 @@ impl ToolLimits {
     pub fn with_current(mut self, resource: Resource, current: u64) -> Self {
         let range = self.range_mut(resource);
         range.current = current.clamp(range.base, range.max);
+        self
+    }
+
+    /// These limits with a resource's base and maximum of another. What is in force moves no farther than it has to.
+    #[must_use]
+    pub fn with_range(mut self, resource: Resource, range: LimitRange) -> Self {
+        let own = self.range_mut(resource);
+        *own = LimitRange {
+            current: own.current.clamp(range.base, range.max),
+            ..range
+        };
         self
     }
 

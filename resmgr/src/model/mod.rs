@@ -14,6 +14,7 @@ mod mode;
 mod operation;
 mod pattern;
 mod process;
+mod setting;
 mod source;
 mod status;
 mod time;
@@ -40,6 +41,7 @@ pub use pattern::{
 pub use process::{
     AddressSpaceId, Comm, EventCounts, Memory, PROC_TICK_NS, ProcessId, ProcessSample, SocketId, Sweep, TableId,
 };
+pub use setting::Setting;
 pub use source::{
     Capabilities, Drained, Joining, Losses, MapUse, MissingHook, ProgramCost, Source, SourceError, ToolAdjustment,
 };

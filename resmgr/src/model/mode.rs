@@ -112,6 +112,23 @@ pub struct Enforcement {
     pub grace_ms: u64,
 }
 
+impl Enforcement {
+    /// This one, where what was one thing is another now; what is neither stays.
+    #[must_use]
+    pub fn follow(self, was: Self, is: Self) -> Self {
+        fn one<T: PartialEq>(own: T, was: &T, is: T) -> T {
+            if own == *was { is } else { own }
+        }
+        Self {
+            mode: one(self.mode, &was.mode, is.mode),
+            strict: one(self.strict, &was.strict, is.strict),
+            exempt_loopback: one(self.exempt_loopback, &was.exempt_loopback, is.exempt_loopback),
+            orphans: one(self.orphans, &was.orphans, is.orphans),
+            grace_ms: one(self.grace_ms, &was.grace_ms, is.grace_ms),
+        }
+    }
+}
+
 impl Default for Enforcement {
     fn default() -> Self {
         Self {

@@ -150,6 +150,16 @@ pub enum Tuning {
 #[error("{0:?} is no tuning: write calm, balanced or safe")]
 pub struct TuningError(String);
 
+impl fmt::Display for Tuning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Calm => "calm",
+            Self::Balanced => "balanced",
+            Self::Safe => "safe",
+        })
+    }
+}
+
 impl FromStr for Tuning {
     type Err = TuningError;
 

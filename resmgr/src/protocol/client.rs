@@ -18,9 +18,10 @@ use tokio::{
 
 use super::{
     AdjustParams, AlertsParams, AlertsReport, AttachParams, BeginOperationParams, CleanUpParams, CleanUpReport,
-    EndOperationParams, FrameError, HistoryParams, HistoryReport, InitializeParams, LimitsSet, Lines,
-    MAX_RESPONSE_BYTES, Method, OperationBegun, Outcome, Refusal, RegisterParams, Registered, ReportParams, Reported,
-    Request, Response, SetLimitsParams, StatusParams, StatusReport, ToldStatus, ToolState, WatchParams,
+    ConfigurationParams, ConfigurationReport, EndOperationParams, FrameError, HistoryParams, HistoryReport,
+    InitializeParams, LimitsSet, Lines, MAX_RESPONSE_BYTES, Method, OperationBegun, Outcome, Refusal, RegisterParams,
+    Registered, Reloaded, ReportParams, Reported, Request, Response, SetLimitsParams, StatusParams, StatusReport,
+    ToldStatus, ToolState, WatchParams,
 };
 use crate::model::{LONGEST_GRACE_MS, OperationUse};
 
@@ -153,6 +154,16 @@ impl Client {
     /// Waits until a tool stands otherwise than it was seen to, or for 20 s: how it stands then.
     pub async fn watch(&mut self, params: WatchParams) -> Result<ToolState, ClientError> {
         self.ask(Method::Watch(params)).await
+    }
+
+    /// Has the configuration read again.
+    pub async fn reload(&mut self) -> Result<Reloaded, ClientError> {
+        self.ask(Method::Reload(ConfigurationParams {})).await
+    }
+
+    /// Asks what the agent goes by.
+    pub async fn configuration(&mut self) -> Result<ConfigurationReport, ClientError> {
+        self.ask(Method::Configuration(ConfigurationParams {})).await
     }
 
     async fn ask<T: DeserializeOwned>(&mut self, method: Method) -> Result<T, ClientError> {

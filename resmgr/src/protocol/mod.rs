@@ -6,6 +6,7 @@
 mod alerts;
 mod cleanup;
 mod client;
+mod configuration;
 mod frame;
 mod history;
 mod operations;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use alerts::{AlertsParams, AlertsReport};
 pub use cleanup::{CgroupLeft, CleanUpParams, CleanUpReport, CleanUpStatus, LeftStatus};
 pub use client::{Client, ClientError};
+pub use configuration::{ConfigurationParams, ConfigurationReport, ConfigurationStatus, ReloadRefused, Reloaded};
 pub use frame::{FrameError, Lines, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 pub use history::{HISTORY_VERSION, HistoryEntry, HistoryParams, HistoryReport};
 pub use operations::{
@@ -68,6 +70,10 @@ pub enum Method {
     Report(ReportParams),
     /// A tool's use is looked at, and its limits are adjusted.
     Adjust(AdjustParams),
+    /// The configuration is read again.
+    Reload(ConfigurationParams),
+    /// What the agent goes by.
+    Configuration(ConfigurationParams),
 }
 
 /// A request with its version.
@@ -127,6 +133,10 @@ pub enum RefusalCode {
     OverBudget,
     /// The tool is at a limit: it may begin no operation.
     LimitsExceeded,
+    /// What is asked for goes beyond the operator's ceiling.
+    AboveCeiling,
+    /// The configuration cannot be used; the one before holds.
+    BadConfiguration,
     /// The agent failed.
     Internal,
 }

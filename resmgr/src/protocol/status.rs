@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::ConfigurationStatus;
 use crate::model::{
     Action, BudgetUse, Connection, Drift, EndCause, EndedTotals, Enforcement, EventCounts, FileKind, Growth,
     HostTotals, Learned, Losses, MapUse, Memory, MissingHook, OperationKind, OperationUse, ProgramCost, Resource,
@@ -83,6 +84,8 @@ pub struct AgentStatus {
     pub ended: EndedTotals,
     /// How its history is kept.
     pub history: HistoryStatus,
+    /// How its configuration stands; `None` for an ordinary user.
+    pub configuration: Option<ConfigurationStatus>,
 }
 
 /// How the history is kept.

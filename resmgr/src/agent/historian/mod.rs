@@ -301,7 +301,7 @@ impl Historian {
         };
         let asked = Order::Ask {
             params,
-            of_user: (!caller.is_root()).then_some(caller.uid),
+            of_user: (!caller.sees_all()).then_some(caller.uid),
             now: now.wall,
             under_way,
             answer,

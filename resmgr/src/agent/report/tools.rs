@@ -23,7 +23,7 @@ pub(super) fn list<S: Source>(
 ) -> Result<Vec<ToolStatus>, SourceError> {
     let is_shown = |tool: &&TrackedTool| {
         let identity = &tool.identity;
-        (caller.is_root() || identity.uid == caller.uid)
+        (caller.sees_all() || identity.uid == caller.uid)
             && params.tool.as_ref().is_none_or(|name| *name == identity.name)
     };
     let running: Vec<TrackedTool> = engine.tracker().tools().filter(is_shown).cloned().collect();

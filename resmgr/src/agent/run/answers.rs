@@ -25,7 +25,7 @@ impl Agent {
                     &mut self.engine,
                     &params,
                     caller,
-                    &self.options,
+                    &self.configuration,
                     self.started,
                     self.historian.status(),
                     &self.clock,
@@ -65,6 +65,8 @@ impl Agent {
                 .tools
                 .initialize(&mut self.engine, &params, caller, &self.clock)
                 .and_then(to_line),
+            Method::Reload(_) => self.reload_for(caller).and_then(to_line),
+            Method::Configuration(_) => self.configuration.report(caller).and_then(to_line),
             Method::Report(params) => self.take_report(&params, caller).and_then(to_line),
             Method::Adjust(params) => tools::adjust(&mut self.engine, &params, caller, &self.clock).and_then(to_line),
             Method::CleanUp(params) => match self.tools.clean_up(&mut self.engine, &params, caller, &self.clock) {

@@ -6,6 +6,7 @@ use super::{Tools, is_theirs};
 use crate::{
     agent::server::Caller,
     engine::Engine,
+    export::amount,
     model::{
         Action, Clock, Enforcement, Evidence, LimitsAsked, Reason, Resource, Source, Step, ToolIdentity, ToolLimits,
         ToolName, ToolOrigin,
@@ -23,11 +24,27 @@ impl Tools {
         best_effort: bool,
     ) -> Result<(ToolLimits, Enforcement), Refusal> {
         check(asked)?;
+        if !best_effort {
+            self.is_allowed(asked)?;
+        }
         let (limits, enforcement) = self.policy.resolve(name, asked, origin);
         if !best_effort {
             self.can_hold(asked, enforcement, origin)?;
         }
         Ok((limits, enforcement))
+    }
+
+    /// Refuses what goes beyond the operator's ceiling.
+    fn is_allowed(&self, asked: &LimitsAsked) -> Result<(), Refusal> {
+        let Some((resource, max, most)) = self.policy.above_ceiling(asked) else {
+            return Ok(());
+        };
+        let (max, most) = (amount(resource, max), amount(resource, most));
+        let message = format!(
+            "the limit of {resource} that is asked for, {max}, is above the operator's ceiling of {most}: ask for {most} or \
+             less; --best-effort takes what there may be"
+        );
+        Err(Refusal::new(RefusalCode::AboveCeiling, message))
     }
 
     /// Refuses what this host has nothing to hold by.
@@ -54,6 +71,9 @@ impl Tools {
         if params.limits.is_empty() {
             let message = "no limit is given: say which to set";
             return Err(Refusal::new(RefusalCode::InvalidRequest, message));
+        }
+        if !params.best_effort {
+            self.is_allowed(&params.limits)?;
         }
         let name = &params.tool;
         let is_meant = |instance| params.instance.is_none_or(|wanted| wanted == instance);
@@ -97,7 +117,7 @@ impl Tools {
 }
 
 /// What somebody has changed.
-fn asked(before: &ToolLimits, now: &ToolLimits, at: DateTime<Utc>) -> impl Iterator<Item = Action> {
+pub(super) fn asked(before: &ToolLimits, now: &ToolLimits, at: DateTime<Utc>) -> impl Iterator<Item = Action> {
     let changed = |&resource: &Resource| before.range(resource) != now.range(resource);
     Resource::ALL.into_iter().filter(changed).map(move |resource| Action {
         at,

@@ -6,6 +6,7 @@ mod cleanup;
 mod containers;
 mod holding;
 mod limits;
+mod reconfigure;
 mod register;
 mod rules;
 mod sharing;
@@ -182,6 +183,8 @@ impl Tools {
                 });
             }
         }
+        // What they were given by is not known any more; but no limit goes beyond the ceiling.
+        self.take_over(engine, &self.policy, clock)?;
         self.follow(engine)?;
         engine.source_mut().set_matching(!self.rules.is_empty())?;
         self.put_strays_back(engine);

@@ -144,7 +144,9 @@ pub(super) fn told(
     detailed: bool,
     width: Option<usize>,
 ) -> Vec<String> {
-    let mut lines = vec![summary(report), cost(report), String::new()];
+    let mut lines = vec![summary(report), cost(report)];
+    lines.extend(configuration(report));
+    lines.push(String::new());
     if !detailed {
         lines.extend(tools::render(&report.tools, tool, width));
     }
@@ -192,6 +194,26 @@ fn cost(report: &StatusReport) -> String {
         count(agent.events_lost),
         count(agent.ended.processes),
     )
+}
+
+/// What somebody has to do about the configuration, where that is something.
+fn configuration(report: &StatusReport) -> Vec<String> {
+    let Some(status) = &report.agent.configuration else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    if let Some(refused) = &status.refused {
+        let at = refused.at.format("%H:%M:%S UTC");
+        lines.push(format!(
+            "the configuration read at {at} was refused, and the one before holds:"
+        ));
+        lines.extend(refused.message.lines().map(|line| format!("  {line}")));
+    }
+    if !status.after_restart.is_empty() {
+        let keys = status.after_restart.join(", ");
+        lines.push(format!("holds once the agent is started again: {keys}"));
+    }
+    lines
 }
 
 fn whole_seconds(seconds: u64) -> String {

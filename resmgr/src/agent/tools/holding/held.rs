@@ -57,17 +57,26 @@ pub(in crate::agent::tools) struct Holds {
     pub(super) journal: Arc<Journal>,
 }
 
+/// Half of the memory that the host has, in bytes.
+fn half_of_host() -> u64 {
+    let host = rustix::system::sysinfo();
+    host.totalram as u64 * u64::from(host.mem_unit) / 2
+}
+
 impl Holds {
     /// Holds under a ceiling of memory, which is half of what the host has where none is given.
     pub(in crate::agent::tools) fn new(memory_ceiling: Option<u64>, journal: Arc<Journal>) -> Self {
-        let host = rustix::system::sysinfo();
-        let half = host.totalram as u64 * u64::from(host.mem_unit) / 2;
         Self {
-            memory_ceiling: memory_ceiling.unwrap_or(half),
+            memory_ceiling: memory_ceiling.unwrap_or_else(half_of_host),
             held: HashMap::new(),
             cycles: Cycles::default(),
             journal,
         }
+    }
+
+    /// Holds under another ceiling of memory from now on.
+    pub(in crate::agent::tools) fn set_ceiling(&mut self, memory_ceiling: Option<u64>) {
+        self.memory_ceiling = memory_ceiling.unwrap_or_else(half_of_host);
     }
 
     /// Where changes are noted.

@@ -5,6 +5,7 @@ mod clock;
 mod error;
 mod historian;
 mod instance;
+mod metrics;
 mod operations;
 mod proc;
 mod report;
@@ -21,7 +22,7 @@ use std::{
 use resmgr_common::ABI_VERSION;
 
 use crate::{
-    config::{Config, LimitPolicy, Rule},
+    config::{Config, LimitPolicy, MetricsListen, Rule},
     kernel::{BpfObject, HostFacts, Kernel, KernelError},
     model::{Retention, Tuning},
 };
@@ -61,6 +62,9 @@ pub struct AgentOptions {
     pub retention: Retention,
     /// What a shell runs for each alert.
     pub alert_command: Option<String>,
+    /// Where scrapes are answered; where nothing is said, an agent of a program's own answers none, an ephemeral one at any free
+    /// port, and another at the usual address where it is free.
+    pub metrics: Option<MetricsListen>,
     /// Time between sweeps.
     pub sweep_interval: Duration,
     /// Processes that can have event counters at a time.
@@ -92,6 +96,7 @@ impl AgentOptions {
             tuning: config.tuning,
             retention: config.retention,
             alert_command: config.alert_command,
+            metrics: config.metrics,
             sweep_interval: config.sweep_interval,
             max_processes: config.max_processes,
             ring_bytes: config.ring_bytes,

@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 
 use super::{AgentOptions, proc, server::Caller, tools::is_theirs};
 use crate::{
+    config::MetricsListen,
     engine::Engine,
     model::{Clock, ProcessSample, Source, SourceError, Timestamp},
     protocol::{
@@ -61,7 +62,8 @@ fn may_see(caller: Caller, sample: &ProcessSample) -> bool {
     is_theirs(caller, sample.uid, sample.euid)
 }
 
-fn agent<S: Source>(
+/// What the agent says of itself.
+pub(super) fn agent<S: Source>(
     engine: &mut Engine<S>,
     options: &AgentOptions,
     started: Timestamp,
@@ -97,6 +99,10 @@ fn agent<S: Source>(
         hooks_attached: engine.capabilities().hooks_attached,
         refuses_descriptors: engine.capabilities().refuses_descriptors,
         hooks_missing: engine.capabilities().hooks_missing.clone(),
+        metrics: match options.metrics {
+            Some(MetricsListen::At(address)) => Some(address.to_string()),
+            Some(MetricsListen::Off) | None => None,
+        },
         ended: engine.tracker().ended(),
         history,
     })

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
+    task::JoinSet,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
 };
 
@@ -14,6 +15,7 @@ use super::{
     alerting::Alerting,
     historian::{Found, Historian, HistoryOptions, Opening},
     instance::{self, Instance},
+    metrics::{self, Metrics},
     operations::Operations,
     server::{self, Told as FromClients},
     start::{Signalled, Signals, open_journal, raise_descriptors, start_kernel},
@@ -21,6 +23,7 @@ use super::{
 };
 use crate::{
     adapt::AdaptiveResourceManager,
+    config::MetricsListen,
     enforce::Journal,
     engine::Engine,
     kernel::{HostFacts, Kernel, KernelError, Mounts, Readable},
@@ -46,6 +49,8 @@ enum Wake {
     Client(FromClients),
     /// The end of a tool asks.
     Ending(Asked),
+    /// A scraper asks.
+    Scraper(metrics::Asked),
     /// A look at the history has found a season, or none.
     Season(Found),
     /// SIGHUP.
@@ -58,7 +63,7 @@ enum Wake {
 /// answered.
 ///
 /// Where it fails, nothing stays attached, and what it mounted is unmounted.
-pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiver<()>) -> Result<(), AgentError> {
+pub async fn run(mut options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiver<()>) -> Result<(), AgentError> {
     let clock = SystemClock;
     let started = clock.now();
     if !rustix::process::geteuid().is_root() {
@@ -72,6 +77,11 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
         Signals::listen()?
     };
     let (claim, listener) = Instance::claim(&options.socket).await?;
+    let scrapes = metrics::listen(&options).await?;
+    options.metrics = Some(match scrapes {
+        Some((_, address)) => MetricsListen::At(address),
+        None => MetricsListen::Off,
+    });
     let mut state_made = Vec::new();
     let mut journal = None;
     let mut mounts = Mounts::default();
@@ -95,15 +105,21 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
             opened,
         );
         let (ask, clients) = mpsc::channel(WAITING_REQUESTS);
+        let (scrape, scrapers) = mpsc::channel(WAITING_REQUESTS);
         let told = Told {
             clients,
             endings,
+            scrapers,
             signals,
         };
         let agent = Agent::new(kernel, tools, history, options.clone(), started, told)?;
-        let server = tokio::spawn(server::serve(listener, ask));
+        let mut servers = JoinSet::new();
+        servers.spawn(server::serve(listener, ask));
+        if let Some((listener, _)) = scrapes {
+            servers.spawn(metrics::serve(listener, scrape, agent.metrics.refused()));
+        }
         let result = agent.run(ready, stop).await;
-        server.abort();
+        servers.abort_all();
         result
     }
     .await;
@@ -126,6 +142,7 @@ const MATCHES: usize = 256;
 struct Told {
     clients: mpsc::Receiver<FromClients>,
     endings: mpsc::Receiver<Asked>,
+    scrapers: mpsc::Receiver<metrics::Asked>,
     signals: Signals,
 }
 
@@ -136,6 +153,7 @@ struct Agent {
     alerting: Alerting,
     operations: Operations,
     historian: Historian,
+    metrics: Metrics,
     /// The history of earlier agents, until it is known.
     opening: Option<Opening>,
     seasons: mpsc::Receiver<Found>,
@@ -181,6 +199,7 @@ impl Agent {
             alerting: Alerting::new(options.alert_command.clone()),
             operations: Operations::default(),
             historian,
+            metrics: Metrics::default(),
             opening: Some(opening),
             seasons,
             options,
@@ -234,6 +253,10 @@ impl Agent {
                     self.drain()?;
                     self.tools.answer(&mut self.engine, asked, &self.clock)?;
                 }
+                Wake::Scraper(asked) => {
+                    self.drain()?;
+                    self.tell_scraper(asked);
+                }
                 Wake::Season(found) => {
                     let adaptive = self.engine.adaptive_mut();
                     adaptive.set_season(found.instance, found.resource, found.season);
@@ -259,6 +282,7 @@ impl Agent {
         }
         tracing::info!(
             socket = %self.options.socket.display(),
+            metrics = ?self.options.metrics,
             hooks = capabilities.hooks_attached,
             adopted_hooks = capabilities.hooks_adopted,
             adopted_tools,
@@ -280,6 +304,7 @@ impl Agent {
             () = sleep_until(self.look_again.unwrap_or_else(Instant::now)), if self.look_again.is_some() => Wake::Tick,
             Some(asked) = self.told.endings.recv() => Wake::Ending(asked),
             Some(told) = self.told.clients.recv() => Wake::Client(told),
+            Some(asked) = self.told.scrapers.recv() => Wake::Scraper(asked),
             () = self.ring.ready() => Wake::Kernel,
             () = ready(self.charges.as_ref()) => Wake::Charge,
             () = ready(self.log.as_ref()) => Wake::Log,
@@ -351,6 +376,8 @@ impl Agent {
                     .look_for_orphans(&mut self.engine, &mut self.alerting, &self.clock);
                 self.tools.tell(&self.engine, &mut self.alerting, &self.clock);
                 let ended = self.tools.take_ended();
+                self.metrics
+                    .swept(&self.engine, &ended, self.alerting.take_raised(), &self.clock);
                 self.historian.record(&mut self.engine, ended, &self.clock);
                 self.hold();
                 let is_idle = |instance| self.tools.is_idle(instance);

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     agent::{self, AgentOptions},
-    config::{self, Config},
+    config::{self, Config, MetricsListen},
     kernel::BpfObject,
     model::Tuning,
 };
@@ -72,6 +72,10 @@ pub(super) struct Arguments {
         default_value = "tools"
     )]
     track: Track,
+    /// Where /metrics and /healthz are answered: an address, its port 0 for any free one, or off [default: 127.0.0.1:9465;
+    /// with --ephemeral any free port].
+    #[arg(long, value_name = "ADDR", env = "RESMGR_METRICS_LISTEN")]
+    metrics_listen: Option<MetricsListen>,
     /// Detach the programs that an earlier agent left, forget what they counted, and end.
     #[arg(long, conflicts_with_all = ["ephemeral", "status"])]
     release: bool,
@@ -127,6 +131,7 @@ impl Arguments {
             rules: config.rules,
             limits: config.limits,
             alert_command: config.alert_command,
+            metrics: self.metrics_listen.or(config.metrics),
             tuning: self.tuning.unwrap_or(config.tuning),
             retention: config.retention,
             sweep_interval: config.sweep_interval,

@@ -4,6 +4,7 @@
 mod file;
 mod history;
 mod limits;
+mod metrics;
 mod policy;
 mod rules;
 mod units;
@@ -18,6 +19,7 @@ use crate::model::{Retention, Tuning, TuningError};
 
 pub use file::FileConfig;
 pub use limits::{Grace, GraceError, LimitError, LimitsTable, parse_limit};
+pub use metrics::{MetricsListen, MetricsListenError};
 pub use policy::LimitPolicy;
 pub use rules::{Executed, Rule};
 pub use units::{UnitError, parse_duration, parse_size};
@@ -37,6 +39,8 @@ pub struct Config {
     pub limits: LimitPolicy,
     /// What a shell runs for each alert.
     pub alert_command: Option<String>,
+    /// Where scrapes are answered, where that is said.
+    pub metrics: Option<MetricsListen>,
     /// What is paid for when limits are chosen.
     pub tuning: Tuning,
     /// How long which history is kept.
@@ -52,6 +56,7 @@ impl Default for Config {
             rules: Vec::new(),
             limits: LimitPolicy::default(),
             alert_command: None,
+            metrics: None,
             tuning: Tuning::default(),
             retention: Retention::default(),
         }
@@ -137,6 +142,13 @@ impl Config {
         }
         config.limits = LimitPolicy::from_file(file)?;
         config.retention = history::retention(&file.history)?;
+        if let Some(text) = &file.metrics.listen {
+            let wrong = |error: MetricsListenError| ConfigError::Value {
+                key: "metrics.listen",
+                message: error.to_string(),
+            };
+            config.metrics = Some(text.parse().map_err(wrong)?);
+        }
         if let Some(text) = &file.adapt.tuning {
             config.tuning = text.parse().map_err(|error: TuningError| ConfigError::Value {
                 key: "adapt.tuning",
@@ -209,6 +221,7 @@ mod tests {
             ("[agent]\nmax_processes = 1", "between 64"),
             ("[agent]\nring_bytes = 100000", "131072"),
             ("[agent]\nmax_processes = -1", "line 2"),
+            ("[metrics]\nlisten = \"localhost\"", "127.0.0.1:9465"),
             ("[adapt]\ntuning = \"wild\"", "calm, balanced or safe"),
             ("[history]\nsamples = \"10m\"", "1h"),
             ("[history]\nhours = \"1d\"", "minutes"),

@@ -1,6 +1,7 @@
 //! The agent's loop: one task owns all state; everything that can wake it is one of [`Wake`].
 
 mod answers;
+mod lines;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +28,7 @@ use crate::{
     enforce::Journal,
     engine::Engine,
     kernel::{HostFacts, Kernel, KernelError, Mounts, Readable},
-    model::{Clock as _, SourceError, Timestamp},
+    model::{Clock as _, Timestamp},
 };
 
 pub(super) use answers::to_line;
@@ -282,7 +283,7 @@ impl Agent {
         }
         tracing::info!(
             socket = %self.options.socket.display(),
-            metrics = ?self.options.metrics,
+            metrics = %self.options.metrics.unwrap_or(MetricsListen::Off),
             hooks = capabilities.hooks_attached,
             adopted_hooks = capabilities.hooks_adopted,
             adopted_tools,
@@ -333,32 +334,6 @@ impl Agent {
         Ok(self.heed_crossings()?)
     }
 
-    /// Tells of lines that were crossed, and raises limits that use has come near to.
-    fn heed_crossings(&mut self) -> Result<(), SourceError> {
-        let crossings = self.engine.take_crossings();
-        if !crossings.is_empty() {
-            self.alerting.crossed(&self.engine, &crossings, &self.clock);
-            let risen = crossings.iter().filter(|crossing| crossing.risen);
-            self.engine
-                .raise(&risen.map(|crossing| crossing.slot).collect(), &self.clock)?;
-            self.hold();
-        }
-        Ok(())
-    }
-
-    /// Takes in that the memory of leaves came to a line.
-    fn take_charges(&mut self) -> Result<(), AgentError> {
-        let slots = self.tools.take_charges(&mut self.engine, &self.clock)?;
-        if !slots.is_empty() {
-            self.alerting.charged(&self.engine, &slots, &self.clock);
-            self.engine.raise(&slots, &self.clock)?;
-            // What is near the maximum is told of that, too, before the kernel acts.
-            self.alerting.charged(&self.engine, &slots, &self.clock);
-            self.hold();
-        }
-        Ok(())
-    }
-
     /// A sweep that fails, for want of memory perhaps, is counted; the next one may succeed.
     fn sweep(&mut self) {
         let swept = self
@@ -376,8 +351,8 @@ impl Agent {
                     .look_for_orphans(&mut self.engine, &mut self.alerting, &self.clock);
                 self.tools.tell(&self.engine, &mut self.alerting, &self.clock);
                 let ended = self.tools.take_ended();
-                self.metrics
-                    .swept(&self.engine, &ended, self.alerting.take_raised(), &self.clock);
+                let (running, raised) = (self.engine.tracker().tools(), self.alerting.take_raised());
+                self.metrics.swept(running, &ended, raised, self.clock.now());
                 self.historian.record(&mut self.engine, ended, &self.clock);
                 self.hold();
                 let is_idle = |instance| self.tools.is_idle(instance);

@@ -1,6 +1,6 @@
 //! Where scrapes are answered, as it is written.
 
-use std::{net::SocketAddr, str::FromStr};
+use std::{fmt, net::SocketAddr, str::FromStr};
 
 /// Where scrapes are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +9,15 @@ pub enum MetricsListen {
     Off,
     /// At this address; where its port is 0, at one that is free.
     At(SocketAddr),
+}
+
+impl fmt::Display for MetricsListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
 }
 
 /// A text that says no place.

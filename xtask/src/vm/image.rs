@@ -27,7 +27,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "vm";
 
 /// Test binaries that stay on the host, and why.
-const ON_THE_HOST: [(&str, &str); 12] = [
+const ON_THE_HOST: [(&str, &str); 13] = [
     (
         "documents",
         "it compares documents with programs, which no kernel changes, by tools that the machine lacks",
@@ -37,6 +37,7 @@ const ON_THE_HOST: [(&str, &str); 12] = [
         "clients",
         "it asks by clients in Python and TypeScript, which the machine lacks and no kernel changes",
     ),
+    ("metrics", "it writes text and speaks HTTP, which no kernel changes"),
     ("mcp", "it speaks with a client by pipes, which no kernel changes"),
     ("wrap", "it changes a file, which no kernel changes"),
     (

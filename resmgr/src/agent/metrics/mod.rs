@@ -4,7 +4,7 @@
 mod http;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -90,34 +90,31 @@ impl Metrics {
     }
 
     /// Takes in what has ended and what was raised since, and forgets what has been over for long.
-    pub(super) fn swept<S: Source>(
+    pub(super) fn swept<'t>(
         &mut self,
-        engine: &Engine<S>,
+        running: impl Iterator<Item = &'t TrackedTool>,
         ended: &[TrackedTool],
         raised: Raised,
-        clock: &impl Clock,
+        now: Timestamp,
     ) {
         self.last = None;
-        let now_ns = clock.now().monotonic_ns;
+        let now_ns = now.monotonic_ns;
         for tool in ended {
             let past = self.past_of(key(tool), now_ns);
             past.totals += totals(tool);
             *past.totals.ended.entry(tool.end_cause()).or_default() += 1;
         }
         for ((key, kind, level), count) in raised {
-            *self
-                .past_of(key, now_ns)
-                .totals
-                .alerts
-                .entry((kind, level))
-                .or_default() += count;
+            let past = self.past_of(key, now_ns);
+            *past.totals.alerts.entry((kind, level)).or_default() += count;
         }
-        for tool in engine.tracker().tools() {
-            if let Some(past) = self.past.get_mut(&key(tool)) {
+        let running: BTreeSet<Key> = running.map(key).collect();
+        for (key, past) in &mut self.past {
+            if running.contains(key) {
                 past.last_ns = now_ns;
             }
         }
-        self.forget(now_ns);
+        self.forget(&running, now_ns);
     }
 
     fn past_of(&mut self, key: Key, now_ns: u64) -> &mut Past {
@@ -126,20 +123,16 @@ impl Metrics {
         past
     }
 
-    /// Forgets names that have been over for long, and the oldest of those that are too many.
-    fn forget(&mut self, now_ns: u64) {
+    /// Forgets names that have been over for long, and of too many of them those that ended first.
+    fn forget(&mut self, running: &BTreeSet<Key>, now_ns: u64) {
         self.past
             .retain(|_, past| now_ns.saturating_sub(past.last_ns) < KEPT_NS);
-        // What runs was seen just now.
-        let mut over: Vec<(u64, Key)> = self
-            .past
-            .iter()
-            .filter(|(_, past)| past.last_ns < now_ns)
-            .map(|(key, past)| (past.last_ns, key.clone()))
-            .collect();
+        let over = self.past.iter().filter(|(key, _)| !running.contains(*key));
+        let mut over: Vec<(u64, Key)> = over.map(|(key, past)| (past.last_ns, key.clone())).collect();
+        let too_many = over.len().saturating_sub(KEPT);
         over.sort();
-        for (_, key) in over.iter().take(over.len().saturating_sub(KEPT)) {
-            self.past.remove(key);
+        for (_, key) in over.drain(..too_many) {
+            self.past.remove(&key);
             self.forgotten += 1;
         }
     }
@@ -304,3 +297,6 @@ fn measured(status: AgentStatus, now: Timestamp) -> AgentMeasured {
         ..AgentMeasured::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! `/metrics` and `/healthz`: well-formed, equal to the status, bounded, and not to be brought down.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::float_cmp, reason = "numbers that are the same to the last digit")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +8,6 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     process::Command,
-    time::Duration,
 };
 
 use resmgr_tests::{Agent, Answer, Samples, Workload, binary, http, number, patience, run, until};

@@ -80,12 +80,14 @@ fn start(program: &Path, folder: &Path, agent: &Agent) -> (Process, SocketAddr) 
     let address = lines.find_map(|line| line.split_once("\"Listening on\" address=")?.1.trim().parse().ok());
     // What is not read would stop it once the pipe is full.
     std::thread::spawn(move || lines.for_each(drop));
-    (process, address.expect("it says where it listens"))
+    (process, address.unwrap())
 }
 
 /// What it answers to a query.
 fn asked(address: SocketAddr, query: &str) -> Option<Vec<Value>> {
-    let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let encoded = query
+        .bytes()
+        .fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02X}"));
     let request = format!("GET /api/v1/query?query={encoded} HTTP/1.0\r\n\r\n");
     let Answer { status, body, .. } = http(address, request.as_bytes())?;
     // It is not ready at once.

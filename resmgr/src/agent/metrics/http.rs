@@ -87,8 +87,9 @@ pub(in crate::agent) async fn serve(listener: TcpListener, ask: mpsc::Sender<Ask
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             refused.fetch_add(1, Ordering::Relaxed);
+            let answer = Answer::said(503, "too many scrapes at a time: try again later");
             // It fits into what the kernel takes at once, or the client goes without.
-            let _ = stream.try_write(&Answer::said(503, "too many scrapes at a time: try again later").head());
+            let _ = stream.try_write(&[&answer.head(), &answer.body[..]].concat());
             continue;
         };
         let ask = ask.clone();
@@ -105,7 +106,7 @@ pub(in crate::agent) async fn serve(listener: TcpListener, ask: mpsc::Sender<Ask
 async fn attend(mut stream: TcpStream, ask: &mpsc::Sender<Asked>) -> io::Result<()> {
     let asked = timeout(ASK_WITHIN, read_head(&mut stream)).await;
     let (answer, is_whole) = match asked {
-        Ok(Ok(Some(Ok(head)))) => (answer(&head, ask).await, !head.is_head),
+        Ok(Ok(Some(Ok(head)))) => (answer(&head, ask).await, !head.without_body),
         Ok(Ok(Some(Err(bad)))) => (Answer::bad(bad), true),
         Ok(Ok(None)) => return Ok(()),
         Ok(Err(error)) => return Err(error),
@@ -179,7 +180,7 @@ impl Answer {
         }
     }
 
-    /// The head; with its body, where that is a line.
+    /// Its head.
     fn head(&self) -> Vec<u8> {
         let reason = match self.status {
             200 => "OK",

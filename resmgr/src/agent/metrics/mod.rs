@@ -104,10 +104,7 @@ impl Metrics {
             past.totals += totals(tool);
             *past.totals.ended.entry(tool.end_cause()).or_default() += 1;
         }
-        for ((key, kind, level), count) in raised {
-            let past = self.past_of(key, now_ns);
-            *past.totals.alerts.entry((kind, level)).or_default() += count;
-        }
+        self.raised(raised, now);
         let running: BTreeSet<Key> = running.map(key).collect();
         for (key, past) in &mut self.past {
             if running.contains(key) {
@@ -115,6 +112,14 @@ impl Metrics {
             }
         }
         self.forget(&running, now_ns);
+    }
+
+    /// Takes in what was raised since.
+    pub(super) fn raised(&mut self, raised: Raised, now: Timestamp) {
+        for ((key, kind, level), count) in raised {
+            let past = self.past_of(key, now.monotonic_ns);
+            *past.totals.alerts.entry((kind, level)).or_default() += count;
+        }
     }
 
     fn past_of(&mut self, key: Key, now_ns: u64) -> &mut Past {

@@ -1,5 +1,4 @@
 //! What stays of tools that have ended, as time passes.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
 use crate::model::{Enforcement, OperationKind, ToolIdentity, ToolOrigin, ToolSlot};

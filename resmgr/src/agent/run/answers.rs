@@ -104,6 +104,7 @@ impl Agent {
         // Who hung up needs no answer.
         match asked {
             metrics::Asked::Numbers(answer) => {
+                self.metrics.raised(self.alerting.take_raised(), self.clock.now());
                 let agent = |engine: &mut _| {
                     let history = self.historian.status();
                     report::agent(engine, &self.options, self.started, history, self.clock.now())

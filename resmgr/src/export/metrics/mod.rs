@@ -1,4 +1,4 @@
-//! What is measured, as Prometheus and OpenMetrics have it: values in, text out. Knows no pid, command line or peer.
+//! What is measured, as Prometheus and `OpenMetrics` have it: values in, text out. Knows no pid, command line or peer.
 
 mod agent;
 mod text;

@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 pub enum Format {
     /// Prometheus' own, 0.0.4.
     Prometheus,
-    /// OpenMetrics 1.0.
+    /// `OpenMetrics` 1.0.
     OpenMetrics,
 }
 

@@ -176,32 +176,30 @@ fn limits(text: &mut Text, tools: &[Labelled<'_>]) {
 }
 
 fn counts_now(text: &mut Text, tools: &[Labelled<'_>]) {
-    let counts: [(&str, &str, fn(&ToolNow) -> u64); 6] = [
-        ("resmgr_tool_instances", "Instances that run.", |now| now.instances),
-        ("resmgr_tool_processes", "Processes that run.", |now| now.processes),
-        ("resmgr_tool_threads", "Threads that run.", |now| now.threads),
-        (
-            "resmgr_tool_orphans",
-            "Processes whose parent in the tool has ended.",
-            |now| now.orphans,
-        ),
-        (
-            "resmgr_tool_zombies",
-            "Processes that have ended and wait for their parents.",
-            |now| now.zombies,
-        ),
-        (
-            "resmgr_tool_escaped",
-            "Processes that have left the tool's cgroup.",
-            |now| now.escaped,
-        ),
-    ];
-    for (name, help, count) in counts {
+    let mut of = |name, help, count: fn(&ToolNow) -> u64| {
         let mut family = text.family(Gauge, name, help);
         for (labels, now) in running(tools) {
             family.with(labels, count(now));
         }
-    }
+    };
+    of("resmgr_tool_instances", "Instances that run.", |now| now.instances);
+    of("resmgr_tool_processes", "Processes that run.", |now| now.processes);
+    of("resmgr_tool_threads", "Threads that run.", |now| now.threads);
+    of(
+        "resmgr_tool_orphans",
+        "Processes whose parent in the tool has ended.",
+        |now| now.orphans,
+    );
+    of(
+        "resmgr_tool_zombies",
+        "Processes that have ended and wait for their parents.",
+        |now| now.zombies,
+    );
+    of(
+        "resmgr_tool_escaped",
+        "Processes that have left the tool's cgroup.",
+        |now| now.escaped,
+    );
 }
 
 fn totals(text: &mut Text, tools: &[Labelled<'_>]) {

@@ -26,16 +26,15 @@ pub(super) struct Head {
     /// The format that is liked best.
     pub(super) format: Format,
     /// The head of the answer is all that is wanted.
-    pub(super) is_head: bool,
+    pub(super) without_body: bool,
 }
 
 impl Head {
     /// The head at the beginning of what has been read; `None` where more has to come.
     pub(super) fn parse(read: &[u8]) -> Option<Result<Self, Bad>> {
-        let text = match std::str::from_utf8(read) {
-            Ok(text) => text,
-            // A character may be cut; no request that is meant for this has one.
-            Err(_) => return Some(Err(Bad::NotHttp)),
+        // A character may be cut; no request that is meant for this has one.
+        let Ok(text) = std::str::from_utf8(read) else {
+            return Some(Err(Bad::NotHttp));
         };
         let end = text.find("\r\n\r\n").or_else(|| text.find("\n\n"));
         if end.is_none() && text.split_once('\n').is_none() {
@@ -72,7 +71,7 @@ fn request_line(line: &str) -> Result<Head, Bad> {
     if !["HTTP/1.1", "HTTP/1.0"].contains(&version) {
         return Err(Bad::Version);
     }
-    let is_head = match method {
+    let without_body = match method {
         "GET" => false,
         "HEAD" => true,
         _ => return Err(Bad::Method),
@@ -81,7 +80,7 @@ fn request_line(line: &str) -> Result<Head, Bad> {
     Ok(Head {
         path,
         format: Format::Prometheus,
-        is_head,
+        without_body,
     })
 }
 
@@ -90,10 +89,12 @@ mod tests {
     //! Requests as clients send them, and as others do.
     use super::*;
 
-    fn head(path: &str, format: Format) -> Option<Result<Head, Bad>> {
-        let path = path.to_owned();
-        let is_head = false;
-        Some(Ok(Head { path, format, is_head }))
+    fn get(path: &str, format: Format) -> Head {
+        Head {
+            path: path.to_owned(),
+            format,
+            without_body: false,
+        }
     }
 
     #[test]
@@ -104,10 +105,10 @@ mod tests {
         for cut in 0..end {
             assert_eq!(Head::parse(&whole[..cut]), None, "{cut}");
         }
-        assert_eq!(Head::parse(whole), head("/metrics", Format::OpenMetrics));
+        assert_eq!(Head::parse(whole), Some(Ok(get("/metrics", Format::OpenMetrics))));
         assert_eq!(
             Head::parse(b"GET /healthz HTTP/1.0\n\n"),
-            head("/healthz", Format::Prometheus)
+            Some(Ok(get("/healthz", Format::Prometheus)))
         );
     }
 

@@ -439,7 +439,7 @@ fn agents_that_were_not_told_where_to_answer_do_not_get_in_each_others_way() {
 #[test]
 fn short_tools_leave_few_series_behind() {
     let full = std::env::var_os("RESMGR_TEST_FULL").is_some();
-    let tools = if full { 10_000 } else { 300 };
+    let tools: u32 = if full { 10_000 } else { 40 };
     let agent = Agent::start(&["--sweep-interval", "100ms"]);
     let series_of = |samples: &Samples, name: &str| samples.family(name).len();
     let before = agent.scrape().0.len();
@@ -457,10 +457,12 @@ fn short_tools_leave_few_series_behind() {
     });
     assert_eq!(series_of(&samples, "resmgr_tool_processes"), 0);
     let kept = series_of(&samples, "resmgr_tool_cpu_seconds_total");
-    assert_eq!(kept, 256);
+    // As many as are kept at most, while the first of them have not been over for long.
+    let most = if full { 256 } else { 40 };
+    assert_eq!(kept, most);
     assert!(samples.0.len() < before + 256 * 16, "{}", samples.0.len());
     let forgotten = samples.0["resmgr_agent_lost_total{cause=\"tools_forgotten\"}"];
-    assert_eq!(forgotten, f64::from(tools - 256));
+    assert_eq!(forgotten, f64::from(tools.saturating_sub(256)));
 
     // One name, over and over, is one series.
     let script = script.replace("short-$i", "again");

@@ -188,6 +188,8 @@ impl Agent {
             .arg("--cgroup-root")
             .arg(private(&cgroup2(), folder))
             .env("RESMGR_LOG", "warn")
+            // Not where an installed agent answers.
+            .env("RESMGR_METRICS_LISTEN", "127.0.0.1:0")
             .stdin(Stdio::null());
         command
     }

@@ -22,7 +22,8 @@ use crate::{
 };
 
 /// The benchmarks of `resmgr-tests`, a file each in its folder of benchmarks.
-const OF_TESTS: [&str; 8] = [
+const OF_TESTS: [&str; 9] = [
+    "agent",
     "estimator",
     "exec",
     "hooks",

@@ -58,6 +58,10 @@ fn on_the_host(workspace: &Workspace, wanted: &Wanted) -> Result<bool> {
     }
     let clients = wanted.full.then(|| clients::fetched(workspace)).transpose()?;
     let mut variables: Vec<(&str, &OsStr)> = Vec::new();
+    let prometheus = wanted.full.then(|| vm::prometheus(workspace)).transpose()?;
+    if let Some(prometheus) = &prometheus {
+        variables.push(("RESMGR_TEST_PROMETHEUS", prometheus.as_ref()));
+    }
     if let Some(clients) = &clients {
         variables.push(("RESMGR_TEST_CLIENTS", clients.as_ref()));
     }

@@ -64,6 +64,11 @@ struct Row {
     outcome: Result<(), String>,
 }
 
+/// Prometheus, unpacked: its folder.
+pub(crate) fn prometheus(workspace: &Workspace) -> Result<PathBuf> {
+    packages::unpacked(workspace, &kernels::PROMETHEUS)
+}
+
 /// Runs the tests on the kernels that a list names; whether all passed.
 pub(crate) fn run(workspace: &Workspace, kernels: Option<&str>, wanted: &Wanted) -> Result<bool> {
     let kernels = kernels::named(kernels)?;

@@ -11,7 +11,10 @@ use tokio::time::Instant;
 
 pub(super) use self::words::message;
 use self::words::raise;
-use super::server::{Answer, Caller};
+use super::{
+    metrics::Raised,
+    server::{Answer, Caller},
+};
 use crate::{
     alert::{Alerts, Hook, Seen},
     engine::Engine,
@@ -54,6 +57,7 @@ pub(super) struct Alerting {
     hook: Option<Hook>,
     waiting: Vec<Waiting>,
     looked: HashMap<u64, Looked>,
+    raised: Raised,
 }
 
 impl Alerting {
@@ -64,6 +68,7 @@ impl Alerting {
             hook: command.map(Hook::new),
             waiting: Vec::new(),
             looked: HashMap::new(),
+            raised: Raised::new(),
         }
     }
 
@@ -216,8 +221,17 @@ impl Alerting {
 
     fn tell(&mut self, seen: &Seen, message: impl FnOnce() -> String, clock: &impl Clock) {
         if let Some(alert) = self.alerts.see(seen, message, clock.now()) {
+            if alert.state == AlertState::Raised {
+                let whose = (alert.tool.clone(), seen.uid);
+                *self.raised.entry((whose, alert.kind, alert.level)).or_default() += 1;
+            }
             self.deliver(&alert);
         }
+    }
+
+    /// The alerts that were raised since this was last asked.
+    pub(super) fn take_raised(&mut self) -> Raised {
+        std::mem::take(&mut self.raised)
     }
 
     fn deliver(&mut self, alert: &Alert) {

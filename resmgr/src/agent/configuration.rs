@@ -1,10 +1,12 @@
 //! What the agent goes by: the configuration as it was last read, and what became of the last try to read it again.
 
+use std::net::SocketAddr;
+
 use chrono::{DateTime, Utc};
 
 use super::server::Caller;
 use crate::{
-    config::{Config, ConfigError, ConfigSource, Loaded, SECTIONS},
+    config::{Config, ConfigError, ConfigSource, Loaded, MetricsListen, SECTIONS},
     model::Setting,
     protocol::{ConfigurationReport, ConfigurationStatus, Refusal, RefusalCode, ReloadRefused, Reloaded},
 };
@@ -16,6 +18,8 @@ pub(super) struct Configuration {
     loaded: Loaded,
     /// What the agent began with.
     first: Vec<Setting>,
+    /// Where scrapes are answered.
+    scraped_at: Option<SocketAddr>,
     read_at: DateTime<Utc>,
     refused: Option<ReloadRefused>,
 }
@@ -25,10 +29,19 @@ impl Configuration {
         Self {
             source,
             first: loaded.settings.clone(),
+            scraped_at: match loaded.config.metrics {
+                Some(MetricsListen::At(address)) => Some(address),
+                Some(MetricsListen::Off) | None => None,
+            },
             loaded,
             read_at: now,
             refused: None,
         }
+    }
+
+    /// Where scrapes are answered, whatever was read since.
+    pub(super) fn scraped_at(&self) -> Option<SocketAddr> {
+        self.scraped_at
     }
 
     /// What holds.

@@ -1,6 +1,6 @@
 //! Why an agent does not start, or stops.
 
-use std::{io, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{enforce::JournalError, kernel::KernelError, model::SourceError};
 
@@ -50,6 +50,17 @@ pub enum AgentError {
         /// To what.
         path: PathBuf,
         /// Why it failed.
+        source: io::Error,
+    },
+    /// Scrapes cannot be answered where they were to be.
+    #[error(
+        "answer scrapes at {address}: {source}: write another address as `[metrics] listen` or --metrics-listen, one that ends \
+         with :0 for any free port, or off"
+    )]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
         source: io::Error,
     },
     /// The runtime refused something.

@@ -6,6 +6,7 @@ mod configuration;
 mod error;
 mod historian;
 mod instance;
+mod metrics;
 mod operations;
 mod proc;
 mod report;

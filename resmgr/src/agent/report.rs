@@ -48,7 +48,10 @@ pub(super) fn status<S: Source>(
     Ok(StatusReport {
         version: STATUS_VERSION,
         taken_at: taken_at.wall,
-        agent: agent(engine, configuration, caller, started, history, clock.now())?,
+        agent: AgentStatus {
+            configuration: configuration.status(caller),
+            ..agent(engine, configuration, started, history, clock.now())?
+        },
         host: engine.tracker().totals(|sample| may_see(caller, sample)),
         tools_by_name: tools::by_name(&tools),
         tools,
@@ -61,10 +64,10 @@ fn may_see(caller: Caller, sample: &ProcessSample) -> bool {
     caller.sees_all() || is_theirs(caller, sample.uid, sample.euid)
 }
 
-fn agent<S: Source>(
+/// What the agent says of itself, to whoever asks.
+pub(super) fn agent<S: Source>(
     engine: &mut Engine<S>,
     configuration: &Configuration,
-    caller: Caller,
     started: Timestamp,
     history: HistoryStatus,
     now: Timestamp,
@@ -98,9 +101,10 @@ fn agent<S: Source>(
         hooks_attached: engine.capabilities().hooks_attached,
         refuses_descriptors: engine.capabilities().refuses_descriptors,
         hooks_missing: engine.capabilities().hooks_missing.clone(),
+        metrics: configuration.scraped_at().map(|address| address.to_string()),
         ended: engine.tracker().ended(),
         history,
-        configuration: configuration.status(caller),
+        configuration: None,
     })
 }
 

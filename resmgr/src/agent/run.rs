@@ -1,12 +1,14 @@
 //! The agent's loop: one task owns all state; everything that can wake it is one of [`Wake`].
 
 mod answers;
+mod lines;
 mod reloading;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
+    task::JoinSet,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
 };
 
@@ -16,6 +18,7 @@ use super::{
     configuration::Configuration,
     historian::{Found, Historian, HistoryOptions, Opening},
     instance::{self, Instance},
+    metrics::{self, Metrics},
     operations::Operations,
     server::{self, Told as FromClients},
     start::{Signalled, Signals, open_journal, raise_descriptors, start_kernel},
@@ -23,10 +26,11 @@ use super::{
 };
 use crate::{
     adapt::AdaptiveResourceManager,
+    config::MetricsListen,
     enforce::Journal,
     engine::Engine,
     kernel::{HostFacts, Kernel, KernelError, Mounts, Readable},
-    model::{Clock as _, SourceError, Timestamp},
+    model::{Clock as _, Timestamp},
 };
 
 pub(super) use answers::to_line;
@@ -48,6 +52,8 @@ enum Wake {
     Client(FromClients),
     /// The end of a tool asks.
     Ending(Asked),
+    /// A scraper asks.
+    Scraper(metrics::Asked),
     /// A look at the history has found a season, or none.
     Season(Found),
     /// SIGHUP.
@@ -60,7 +66,7 @@ enum Wake {
 /// answered.
 ///
 /// Where it fails, nothing stays attached, and what it mounted is unmounted.
-pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiver<()>) -> Result<(), AgentError> {
+pub async fn run(mut options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiver<()>) -> Result<(), AgentError> {
     let clock = SystemClock;
     let started = clock.now();
     if !rustix::process::geteuid().is_root() {
@@ -75,6 +81,11 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
     };
     let group = options.configuration.config.group;
     let (claim, listener) = Instance::claim(&options.socket, group).await?;
+    let scrapes = metrics::listen(&options).await?;
+    options.configuration.config.metrics = Some(match scrapes {
+        Some((_, address)) => MetricsListen::At(address),
+        None => MetricsListen::Off,
+    });
     let mut state_made = Vec::new();
     let mut journal = None;
     let mut mounts = Mounts::default();
@@ -98,15 +109,21 @@ pub async fn run(options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Receiv
             opened,
         );
         let (ask, clients) = mpsc::channel(WAITING_REQUESTS);
+        let (scrape, scrapers) = mpsc::channel(WAITING_REQUESTS);
         let told = Told {
             clients,
             endings,
+            scrapers,
             signals,
         };
         let agent = Agent::new(kernel, tools, history, options.clone(), started, told)?;
-        let server = tokio::spawn(server::serve(listener, group, ask));
+        let mut servers = JoinSet::new();
+        servers.spawn(server::serve(listener, group, ask));
+        if let Some((listener, _)) = scrapes {
+            servers.spawn(metrics::serve(listener, scrape, agent.metrics.refused()));
+        }
         let result = agent.run(ready, stop).await;
-        server.abort();
+        servers.abort_all();
         result
     }
     .await;
@@ -129,6 +146,7 @@ const MATCHES: usize = 256;
 struct Told {
     clients: mpsc::Receiver<FromClients>,
     endings: mpsc::Receiver<Asked>,
+    scrapers: mpsc::Receiver<metrics::Asked>,
     signals: Signals,
 }
 
@@ -139,6 +157,7 @@ struct Agent {
     alerting: Alerting,
     operations: Operations,
     historian: Historian,
+    metrics: Metrics,
     /// The history of earlier agents, until it is known.
     opening: Option<Opening>,
     seasons: mpsc::Receiver<Found>,
@@ -184,6 +203,7 @@ impl Agent {
             alerting: Alerting::new(config.alert_command.clone()),
             operations: Operations::default(),
             historian,
+            metrics: Metrics::default(),
             opening: Some(opening),
             seasons,
             configuration: Configuration::new(options.source.clone(), options.configuration.clone(), started.wall),
@@ -238,6 +258,10 @@ impl Agent {
                     self.drain()?;
                     self.tools.answer(&mut self.engine, asked, &self.clock)?;
                 }
+                Wake::Scraper(asked) => {
+                    self.drain()?;
+                    self.tell_scraper(asked);
+                }
                 Wake::Season(found) => {
                     let adaptive = self.engine.adaptive_mut();
                     adaptive.set_season(found.instance, found.resource, found.season);
@@ -267,6 +291,7 @@ impl Agent {
         }
         tracing::info!(
             socket = %self.options.socket.display(),
+            metrics = %self.configuration.scraped_at().map_or(MetricsListen::Off, MetricsListen::At),
             hooks = capabilities.hooks_attached,
             adopted_hooks = capabilities.hooks_adopted,
             adopted_tools,
@@ -288,6 +313,7 @@ impl Agent {
             () = sleep_until(self.look_again.unwrap_or_else(Instant::now)), if self.look_again.is_some() => Wake::Tick,
             Some(asked) = self.told.endings.recv() => Wake::Ending(asked),
             Some(told) = self.told.clients.recv() => Wake::Client(told),
+            Some(asked) = self.told.scrapers.recv() => Wake::Scraper(asked),
             () = self.ring.ready() => Wake::Kernel,
             () = ready(self.charges.as_ref()) => Wake::Charge,
             () = ready(self.log.as_ref()) => Wake::Log,
@@ -316,32 +342,6 @@ impl Agent {
         Ok(self.heed_crossings()?)
     }
 
-    /// Tells of lines that were crossed, and raises limits that use has come near to.
-    fn heed_crossings(&mut self) -> Result<(), SourceError> {
-        let crossings = self.engine.take_crossings();
-        if !crossings.is_empty() {
-            self.alerting.crossed(&self.engine, &crossings, &self.clock);
-            let risen = crossings.iter().filter(|crossing| crossing.risen);
-            self.engine
-                .raise(&risen.map(|crossing| crossing.slot).collect(), &self.clock)?;
-            self.hold();
-        }
-        Ok(())
-    }
-
-    /// Takes in that the memory of leaves came to a line.
-    fn take_charges(&mut self) -> Result<(), AgentError> {
-        let slots = self.tools.take_charges(&mut self.engine, &self.clock)?;
-        if !slots.is_empty() {
-            self.alerting.charged(&self.engine, &slots, &self.clock);
-            self.engine.raise(&slots, &self.clock)?;
-            // What is near the maximum is told of that, too, before the kernel acts.
-            self.alerting.charged(&self.engine, &slots, &self.clock);
-            self.hold();
-        }
-        Ok(())
-    }
-
     /// A sweep that fails, for want of memory perhaps, is counted; the next one may succeed.
     fn sweep(&mut self) {
         let swept = self
@@ -359,6 +359,8 @@ impl Agent {
                     .look_for_orphans(&mut self.engine, &mut self.alerting, &self.clock);
                 self.tools.tell(&self.engine, &mut self.alerting, &self.clock);
                 let ended = self.tools.take_ended();
+                let (running, raised) = (self.engine.tracker().tools(), self.alerting.take_raised());
+                self.metrics.swept(running, &ended, raised, self.clock.now());
                 self.historian.record(&mut self.engine, ended, &self.clock);
                 self.hold();
                 let is_idle = |instance| self.tools.is_idle(instance);

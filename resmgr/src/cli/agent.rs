@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     agent::{self, AgentOptions},
-    config::{self, ConfigSource, DEFAULT_FILE},
+    config::{self, ConfigSource, DEFAULT_FILE, MetricsListen},
     kernel::BpfObject,
     model::Tuning,
 };
@@ -76,6 +76,10 @@ pub(super) struct Arguments {
         default_value = "tools"
     )]
     track: Track,
+    /// Where /metrics and /healthz are answered: an address, its port 0 for any free one, or off [default: 127.0.0.1:9465;
+    /// with --ephemeral any free port].
+    #[arg(long, value_name = "ADDR", env = "RESMGR_METRICS_LISTEN")]
+    metrics_listen: Option<MetricsListen>,
     /// Detach the programs that an earlier agent left, forget what they counted, and end.
     #[arg(long, conflicts_with_all = ["ephemeral", "status"])]
     release: bool,
@@ -117,6 +121,7 @@ impl Arguments {
             optional: self.config.is_none(),
             sweep_interval: interval.transpose().map_err(usage)?,
             tuning: self.tuning,
+            metrics: self.metrics_listen,
         };
         let configuration = source.read().map_err(usage)?;
         let object = match &self.bpf_object {

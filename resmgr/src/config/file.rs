@@ -30,6 +30,8 @@ pub struct FileConfig {
     pub adapt: AdaptTable,
     /// The table `[history]`.
     pub history: HistoryTable,
+    /// The table `[metrics]`.
+    pub metrics: MetricsTable,
 }
 
 /// The table `[adapt]`.
@@ -60,6 +62,14 @@ pub struct HistoryTable {
 pub struct AlertTable {
     /// What a shell is to run for each alert.
     pub command: Option<String>,
+}
+
+/// The table `[metrics]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsTable {
+    /// An address with its port, or `off`.
+    pub listen: Option<String>,
 }
 
 /// The table `[agent]`.

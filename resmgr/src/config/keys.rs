@@ -262,6 +262,16 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        path: "metrics",
+        about: "Where numbers are scraped.",
+        keys: &[at_start(unset(
+            "listen",
+            Text,
+            "\"127.0.0.1:9465\"",
+            "address and port, or off; 127.0.0.1:9465 unless written, where that is free",
+        ))],
+    },
+    Section {
         path: "alert",
         about: "Whom alerts are told.",
         keys: &[unset(

@@ -6,6 +6,7 @@ mod file;
 mod history;
 mod keys;
 mod limits;
+mod metrics;
 mod policy;
 mod rules;
 mod shown;
@@ -20,6 +21,7 @@ use crate::model::{Retention, Tuning, TuningError};
 pub use file::FileConfig;
 pub use keys::{Key, Kind, SECTIONS, Section};
 pub use limits::{Grace, GraceError, LimitError, LimitsTable, parse_limit};
+pub use metrics::{MetricsListen, MetricsListenError};
 pub use policy::LimitPolicy;
 pub use rules::{Executed, Rule};
 pub use shown::{default_text, settings_text};
@@ -42,6 +44,8 @@ pub struct Config {
     pub limits: LimitPolicy,
     /// What a shell runs for each alert.
     pub alert_command: Option<String>,
+    /// Where scrapes are answered, where that is said.
+    pub metrics: Option<MetricsListen>,
     /// What is paid for when limits are chosen.
     pub tuning: Tuning,
     /// How long which history is kept.
@@ -59,6 +63,7 @@ impl Default for Config {
             rules: Vec::new(),
             limits: LimitPolicy::default(),
             alert_command: None,
+            metrics: None,
             tuning: Tuning::default(),
             retention: Retention::default(),
             group: None,
@@ -143,6 +148,12 @@ impl Config {
         }
         config.limits = LimitPolicy::from_file(file)?;
         config.retention = history::retention(&file.history)?;
+        if let Some(text) = &file.metrics.listen {
+            let listen = text
+                .parse()
+                .map_err(|error: MetricsListenError| Fault::of("metrics.listen", &error));
+            config.metrics = Some(listen?);
+        }
         if let Some(text) = &file.adapt.tuning {
             let tuning = text
                 .parse()
@@ -276,6 +287,10 @@ mod tests {
             (
                 "[[rule]]\ntool = 'x'\nuser = 1\noperation = 'walk'",
                 "line 4: rule[1].operation: it cannot be `walk`",
+            ),
+            (
+                "[metrics]\nlisten = \"localhost\"",
+                "line 2: metrics.listen: \"localhost\" is no address",
             ),
             ("[adapt]\ntuning = \"wild\"", "calm, balanced or safe"),
             (

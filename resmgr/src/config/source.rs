@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::{Config, ConfigError, Fault};
+use super::{Config, ConfigError, Fault, MetricsListen};
 use crate::model::{Setting, Tuning};
 
 /// Where the configuration is unless something else is said.
@@ -30,6 +30,8 @@ pub struct ConfigSource {
     pub sweep_interval: Option<Duration>,
     /// `--tuning`, likewise.
     pub tuning: Option<Tuning>,
+    /// `--metrics-listen`, likewise.
+    pub metrics: Option<MetricsListen>,
 }
 
 /// A configuration that was read.
@@ -88,6 +90,10 @@ impl ConfigSource {
         if let Some(tuning) = self.tuning {
             config.tuning = tuning;
             flag("[adapt]", "tuning", format!("\"{tuning}\""), "--tuning");
+        }
+        if let Some(listen) = self.metrics {
+            config.metrics = Some(listen);
+            flag("[metrics]", "listen", format!("\"{listen}\""), "--metrics-listen");
         }
         Ok(Loaded { file, config, settings })
     }

@@ -5,7 +5,7 @@ mod operations;
 mod told;
 mod tools;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use crate::{
     adapt::AdaptiveResourceManager,
@@ -235,23 +235,33 @@ impl<S: Source> Engine<S> {
         self.adjust_sums()
     }
 
-    /// What a tool uses, with its descriptors and connections in detail.
-    pub fn tool_usage(&mut self, tool: &TrackedTool) -> Result<ResourceUsage, SourceError> {
-        let ids: HashSet<ProcessId> = tool
-            .usage
-            .pids
-            .iter()
-            .filter_map(|&pid| self.tracker.process(pid))
-            .map(|process| process.sample.id)
-            .collect();
-        let pids: Vec<u32> = ids.iter().map(|id| id.pid).collect();
-        let mut files = self.source.details(&pids)?;
-        files.retain(|file| ids.contains(&file.id));
-        files.sort_unstable_by_key(|file| (file.id, file.fd));
-        let mut usage = ResourceUsage::from_parts(tool.usage.memory, tool.cpu_ns(), &files);
-        tool.by_client.add_to(&mut usage);
-        usage.memory_bytes = usize::try_from(tool.memory_bytes()).unwrap_or(usize::MAX);
-        Ok(usage)
+    /// What tools use, with their descriptors and connections in detail: one pass over the processes of all.
+    pub fn tool_usages(
+        &mut self,
+        is_wanted: impl Fn(&TrackedTool) -> bool,
+    ) -> Result<HashMap<ToolSlot, ResourceUsage>, SourceError> {
+        let mut tool_of: HashMap<ProcessId, ToolSlot> = HashMap::new();
+        for tool in self.tracker.tools().filter(|tool| is_wanted(tool)) {
+            let processes = tool.usage.pids.iter().filter_map(|&pid| self.tracker.process(pid));
+            tool_of.extend(processes.map(|process| (process.sample.id, tool.identity.slot)));
+        }
+        let pids: Vec<u32> = tool_of.keys().map(|id| id.pid).collect();
+        let mut files: HashMap<ToolSlot, Vec<FileSample>> = HashMap::new();
+        for file in self.source.details(&pids)? {
+            if let Some(slot) = tool_of.get(&file.id) {
+                files.entry(*slot).or_default().push(file);
+            }
+        }
+        let usage = |tool: &TrackedTool| {
+            let mut files = files.remove(&tool.identity.slot).unwrap_or_default();
+            files.sort_unstable_by_key(|file| (file.id, file.fd));
+            let mut usage = ResourceUsage::from_parts(tool.usage.memory, tool.cpu_ns(), &files);
+            tool.by_client.add_to(&mut usage);
+            usage.memory_bytes = usize::try_from(tool.memory_bytes()).unwrap_or(usize::MAX);
+            (tool.identity.slot, usage)
+        };
+        let wanted = self.tracker.tools().filter(|tool| is_wanted(tool));
+        Ok(wanted.map(usage).collect())
     }
 
     /// What one process uses, with its descriptors and connections in detail; `None` where there is no such process.

@@ -1,6 +1,7 @@
-//! How numbers are shown: units for people, tables that fit the terminal, plots, pages. Pure: values in, text out.
+//! How numbers are shown: units for people, tables that fit the terminal, plots, pages, metrics. Pure: values in, text out.
 
 mod growth;
+pub mod metrics;
 mod page;
 mod plot;
 mod table;

@@ -80,6 +80,9 @@ pub struct AgentStatus {
     pub refuses_descriptors: bool,
     /// Hooks that this kernel lacks, and what follows.
     pub hooks_missing: Vec<MissingHook>,
+    /// Where `/metrics` and `/healthz` are answered; null where they are not.
+    #[serde(default)]
+    pub metrics: Option<String>,
     /// Processes that ended while it watched.
     pub ended: EndedTotals,
     /// How its history is kept.

@@ -1,6 +1,6 @@
 //! Tools as they are tracked: what their processes use together, what the kernel summed up for them, what they crossed.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
     ByClient, Stall,
@@ -51,6 +51,8 @@ pub struct TrackedTool {
     pub actions: VecDeque<Action>,
     /// Actions ever.
     pub actions_total: u64,
+    /// The same by what was done, and about which resource.
+    pub acted: BTreeMap<(Step, Option<Resource>), u64>,
     /// The identities of its leaf and of the cgroups below it; empty where it has none.
     pub leaf: BTreeSet<u64>,
     /// How its first process ended; `None` where it has not, or was not seen to.
@@ -94,6 +96,7 @@ impl TrackedTool {
             crossings_total: 0,
             actions: VecDeque::new(),
             actions_total: 0,
+            acted: BTreeMap::new(),
             leaf: BTreeSet::new(),
             root_exit: None,
             oom_kills: 0,
@@ -260,6 +263,7 @@ impl TrackedTool {
     /// Takes in what was done to it.
     pub fn acted(&mut self, action: Action) {
         self.actions_total += 1;
+        *self.acted.entry((action.step, action.resource)).or_default() += 1;
         if self.actions.len() == ACTIONS_KEPT {
             self.actions.pop_front();
         }

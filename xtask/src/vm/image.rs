@@ -42,6 +42,7 @@ const ON_THE_HOST: &[(&str, &str)] = &[
         "clients",
         "it asks by clients in Python and TypeScript, which the machine lacks and no kernel changes",
     ),
+    ("metrics", "it writes text and speaks HTTP, which no kernel changes"),
     ("mcp", "it speaks with a client by pipes, which no kernel changes"),
     ("wrap", "it changes a file, which no kernel changes"),
     (

@@ -91,6 +91,15 @@ pub(super) const LIBC: Package = Package {
     sha256: "ba4f88f73dbc3ae9055f3c20f4523bfdbaf1ad13ff95e258924f77d20b4fbedf",
 };
 
+/// What scrapes the agent, and checks its metrics and rules, on the host.
+pub(super) const PROMETHEUS: Package = Package {
+    suite: "bookworm",
+    newest_of: "^prometheus$",
+    name: "prometheus",
+    version: "2.42.0+ds-5+deb12u1",
+    sha256: "81d59a24fce84f7fbe97a45a4f2914b6a5881b5cd1db2a6a0e129e515e1a5f55",
+};
+
 /// The kernels that a list with commas names, in the matrix's order; all, where there is no list.
 pub(super) fn named(list: Option<&str>) -> Result<Vec<&'static Kernel>> {
     let Some(list) = list else {

@@ -21,16 +21,22 @@ pub(super) fn list<S: Source>(
     caller: Caller,
     now: Timestamp,
 ) -> Result<Vec<ToolStatus>, SourceError> {
-    let is_shown = |tool: &&TrackedTool| {
+    let is_shown = |tool: &TrackedTool| {
         let identity = &tool.identity;
         (caller.sees_all() || identity.uid == caller.uid)
             && params.tool.as_ref().is_none_or(|name| *name == identity.name)
     };
-    let running: Vec<TrackedTool> = engine.tracker().tools().filter(is_shown).cloned().collect();
-    let ended: Vec<TrackedTool> = engine.ended_tools().filter(is_shown).cloned().collect();
+    let running: Vec<TrackedTool> = engine
+        .tracker()
+        .tools()
+        .filter(|tool| is_shown(tool))
+        .cloned()
+        .collect();
+    let ended: Vec<TrackedTool> = engine.ended_tools().filter(|tool| is_shown(tool)).cloned().collect();
+    let mut usages = engine.tool_usages(is_shown)?;
     let mut shown = Vec::new();
     for tool in running {
-        let usage = engine.tool_usage(&tool)?;
+        let usage = usages.remove(&tool.identity.slot).unwrap_or_default();
         let mut status = describe(&tool, usage, engine.tracker(), now);
         status.learned = learned(engine, &tool, params.forecast, now);
         status.growth = engine.growth(tool.identity.instance).cloned();

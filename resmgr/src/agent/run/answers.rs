@@ -1,14 +1,17 @@
 //! From a question to its answer: at once, or by a task where that takes its time.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::Agent;
 use crate::{
     agent::{
-        report,
+        metrics, report,
         server::{Caller, Question},
         tools::{self, Entry},
     },
+    model::Clock as _,
     protocol::{Method, Refusal, RefusalCode, Registered, ReportParams, Reported, Response},
 };
 
@@ -98,6 +101,39 @@ impl Agent {
 }
 
 impl Agent {
+    /// Answers a scraper.
+    pub(super) fn tell_scraper(&mut self, asked: metrics::Asked) {
+        // Who hung up needs no answer.
+        match asked {
+            metrics::Asked::Numbers(answer) => {
+                self.metrics.raised(self.alerting.take_raised(), self.clock.now());
+                let agent = |engine: &mut _| {
+                    let history = self.historian.status();
+                    report::agent(engine, &self.configuration, self.started, history, self.clock.now())
+                };
+                let ended = self.tools.ended();
+                let numbers = self.metrics.numbers(&mut self.engine, ended, agent, &self.clock);
+                let _ = answer.send(numbers.map_err(|error| error.to_string()));
+            }
+            metrics::Asked::Health(answer) => _ = answer.send(self.health()),
+        }
+    }
+
+    /// Whether numbers are no older than they may be: three sweeps, and ten seconds.
+    fn health(&self) -> Result<(), String> {
+        let old = (self.configuration.config().sweep_interval * 3).max(Duration::from_secs(10));
+        let now_ns = self.clock.now().monotonic_ns;
+        let refreshed_ns = self.engine.refreshed().map_or(0, |at| at.monotonic_ns);
+        let age = Duration::from_nanos(now_ns.saturating_sub(refreshed_ns));
+        if age > old {
+            return Err(format!(
+                "no sweep has succeeded for {} s: look at the agent's log",
+                age.as_secs()
+            ));
+        }
+        Ok(())
+    }
+
     /// Takes in what a client tells of its tools, and answers with how they stand once limits have been raised.
     fn take_report(&mut self, params: &ReportParams, caller: Caller) -> Result<Reported, Refusal> {
         tools::report(&mut self.engine, params, caller, &self.clock)?;

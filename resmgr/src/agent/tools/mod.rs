@@ -316,7 +316,12 @@ impl Tools {
         Ok(())
     }
 
-    /// The tools that have ended since this was last asked.
+    /// The tools that have ended since they were last taken.
+    pub(super) fn ended(&self) -> &[TrackedTool] {
+        &self.ended
+    }
+
+    /// Takes those.
     pub(super) fn take_ended(&mut self) -> Vec<TrackedTool> {
         std::mem::take(&mut self.ended)
     }

@@ -16,6 +16,7 @@ mod mcp;
 mod output;
 mod report;
 mod status;
+mod top;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -43,6 +44,8 @@ enum Command {
     Agent(agent::Arguments),
     /// Show what is used now.
     Status(status::Arguments),
+    /// Watch tools on the whole screen, and look into them.
+    Top(top::Arguments),
     /// Run a command as a tool: its processes are tracked together, from its first instruction on.
     Exec(exec::Arguments),
     /// Make processes that run already a tool.
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Cleanup(arguments) => cleanup::run(&arguments, &socket),
         Command::Audit(arguments) => audit::run(&arguments, &socket),
         Command::Agent(arguments) => agent::run(&arguments, &socket),
+        Command::Top(arguments) => top::run(&arguments, &socket),
         Command::Status(arguments) => status::run(&arguments, &socket),
         Command::Backtest(command) => backtest::run(&command, &socket),
         Command::Doctor(arguments) => doctor::run(&arguments),

@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     let lines = if arguments.json {
         vec![serde_json::to_string(&tools).map_err(|error| Failure::new(Code::Failed, error))?]
     } else {
-        told(&arguments.tool, &tools, history.as_ref())
+        told(&arguments.tool, &tools, history.as_ref(), output::width())
     };
     Ok(output::print(&lines)?)
 }
@@ -75,13 +75,18 @@ pub(super) async fn ask(
 }
 
 /// All of it in words.
-pub(super) fn told(name: &ToolName, tools: &[ToolStatus], history: Option<&HistoryReport>) -> Vec<String> {
-    let mut lines: Vec<String> = tools.iter().flat_map(explained).collect();
+pub(super) fn told(
+    name: &ToolName,
+    tools: &[ToolStatus],
+    history: Option<&HistoryReport>,
+    width: Option<usize>,
+) -> Vec<String> {
+    let mut lines: Vec<String> = tools.iter().flat_map(|tool| explained(tool, width)).collect();
     lines.extend(history.iter().flat_map(|history| suggestions(name, history)));
     lines
 }
 
-fn explained(tool: &ToolStatus) -> Vec<String> {
+pub(super) fn explained(tool: &ToolStatus, width: Option<usize>) -> Vec<String> {
     let held = &tool.enforcement;
     let mut how = vec![format!("mode {}", held.mode)];
     if held.strict {
@@ -105,7 +110,7 @@ fn explained(tool: &ToolStatus) -> Vec<String> {
         ),
         String::new(),
     ];
-    lines.extend(limits(tool).lines(output::width()));
+    lines.extend(limits(tool).lines(width));
     lines.extend(refused(tool));
     if let Some(exit) = &tool.root_exit {
         lines.push(String::new());

@@ -50,7 +50,7 @@ const DEFAULT_TOP: usize = 20;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watch(pub(super) Duration);
 
-fn interval(text: &str) -> Result<Watch, String> {
+pub(super) fn interval(text: &str) -> Result<Watch, String> {
     match parse_duration(text) {
         Ok(interval) if interval >= Duration::from_millis(100) => Ok(Watch(interval)),
         Ok(_) => Err("the shortest is 100ms".to_owned()),
@@ -163,7 +163,7 @@ pub(super) fn told(
     }
 }
 
-fn summary(report: &StatusReport) -> String {
+pub(super) fn summary(report: &StatusReport) -> String {
     let host = &report.host;
     format!(
         "{} processes, {} threads  memory {}  CPU {}%  {} fds  {} connections",
@@ -177,7 +177,7 @@ fn summary(report: &StatusReport) -> String {
     )
 }
 
-fn cost(report: &StatusReport) -> String {
+pub(super) fn cost(report: &StatusReport) -> String {
     let agent = &report.agent;
     format!(
         "agent {} up {}  {} resident  sweep {}  {} lost  {} ended",
@@ -287,7 +287,7 @@ fn details(process: &ProcessStatus, width: Option<usize>) -> Vec<String> {
 }
 
 /// A kind's name, as JSON has it.
-fn kind_name(kind: FileKind) -> String {
+pub(super) fn kind_name(kind: FileKind) -> String {
     let name = serde_json::to_value(kind).ok();
     name.as_ref()
         .and_then(serde_json::Value::as_str)

@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     findings.extend(limits(&facts, loaded.and_then(|loaded| loaded.as_ref().ok())));
     mounts.undo();
     if arguments.json {
-        output::print(&[json(&findings)])?;
+        output::print_json(&json(&findings))?;
     } else {
         output::print(&lines(&findings))?;
     }
@@ -147,7 +147,7 @@ fn lines(findings: &[Finding]) -> Vec<String> {
     lines
 }
 
-fn json(findings: &[Finding]) -> String {
+fn json(findings: &[Finding]) -> serde_json::Value {
     let findings: Vec<_> = findings
         .iter()
         .map(|finding| {
@@ -159,5 +159,5 @@ fn json(findings: &[Finding]) -> String {
             })
         })
         .collect();
-    serde_json::json!({ "version": 1, "findings": findings }).to_string()
+    serde_json::json!({ "version": 1, "findings": findings })
 }

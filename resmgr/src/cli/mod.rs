@@ -12,8 +12,10 @@ mod explain;
 mod failure;
 mod history;
 mod limits;
+mod manual;
 mod mcp;
 mod output;
+mod progress;
 mod report;
 mod status;
 mod top;
@@ -71,6 +73,10 @@ enum Command {
     Backtest(backtest::Command),
     /// Show what this host offers, and what follows from what it lacks.
     Doctor(doctor::Arguments),
+    /// Print what a shell needs to complete commands and flags.
+    Completions(manual::CompletionsArguments),
+    /// Write manual pages, one a command.
+    Man(manual::ManArguments),
     /// Freezes and thaws cgroups by the orders on standard input: the agent starts it where a host has no quota of CPU time.
     #[command(name = crate::enforce::FREEZE_COMMAND, hide = true)]
     FreezeByTurns,
@@ -96,6 +102,8 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments, &socket),
         Command::Backtest(command) => backtest::run(&command, &socket),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Man(arguments) => manual::man(&arguments),
         Command::FreezeByTurns => {
             crate::enforce::freeze_by_turns(std::io::BufReader::new(std::io::stdin()));
             Ok(())

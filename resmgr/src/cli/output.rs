@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{Failure, failure::Code};
-use crate::export::ascii;
+use crate::export::{Table, ascii, wrapped};
 
 /// Width of the terminal on standard output; `None` where it is none.
 pub(super) fn width() -> Option<usize> {
@@ -22,15 +22,14 @@ pub(super) fn width() -> Option<usize> {
     Some(if size.ws_col == 0 { 80 } else { usize::from(size.ws_col) })
 }
 
-/// Whether what is printed has colours: on a terminal that has some, unless `NO_COLOR` is set.
-pub(super) fn has_colours() -> bool {
-    io::stdout().is_terminal() && colours_are_wanted()
+/// Whether the terminal knows more than text.
+pub(super) fn can_be_painted() -> bool {
+    env::var_os("TERM").as_deref() != Some(OsStr::new("dumb"))
 }
 
 /// Whether a terminal is to show colours.
 pub(super) fn colours_are_wanted() -> bool {
-    let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    !is_set("NO_COLOR") && env::var_os("TERM").as_deref() != Some(OsStr::new("dumb"))
+    env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Whether the locale has UTF-8; else what is printed is ASCII.
@@ -42,6 +41,23 @@ pub(super) fn has_utf8() -> bool {
 fn is_utf8(locale: Option<&OsStr>) -> bool {
     let locale = locale.unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     locale.contains("utf-8") || locale.contains("utf8")
+}
+
+/// A table's lines, painted where a person looks at it: there it has a width.
+pub(super) fn table(table: &Table, width: Option<usize>) -> Vec<String> {
+    if width.is_some() && can_be_painted() {
+        table.painted(width, colours_are_wanted())
+    } else {
+        table.lines(width)
+    }
+}
+
+/// Lines that are broken where the terminal is too narrow for them.
+pub(super) fn fitted(lines: Vec<String>, width: Option<usize>) -> Vec<String> {
+    match width {
+        Some(width) => lines.iter().flat_map(|line| wrapped(line, width)).collect(),
+        None => lines,
+    }
 }
 
 /// What can be shown here of a line.

@@ -149,8 +149,8 @@ mod tests {
     fn table() -> Table {
         let column = |heading, align| Column { heading, align };
         let mut table = Table::new(&[column("PID", Align::Right), column("COMMAND", Align::Left)]);
-        table.row(vec!["1".into(), "init".into()]);
-        table.row(vec!["12345".into(), "a long command line".into()]);
+        table.row(vec!["1".to_owned(), "init".to_owned()]);
+        table.row(vec!["12345".to_owned(), "a long command line".to_owned()]);
         table
     }
 

@@ -83,30 +83,36 @@ pub fn harmless(text: &str) -> String {
     text.replace(char::is_control, "?")
 }
 
-/// A text in ASCII: the signs that are used here by what is like them, others by a question mark.
+/// Signs that are used here, and what is like them in ASCII.
+const ALIKE: [(char, char); 16] = [
+    ('…', '~'),
+    ('µ', 'u'),
+    ('±', '~'),
+    ('─', '-'),
+    ('↑', '^'),
+    ('↓', 'v'),
+    ('▸', '+'),
+    ('▾', '-'),
+    ('▁', '_'),
+    ('▂', '.'),
+    ('▃', ':'),
+    ('▄', '-'),
+    ('▅', '='),
+    ('▆', '+'),
+    ('▇', '*'),
+    ('█', '#'),
+];
+
+/// A text in ASCII, as wide as it was: what stands after something else stays in its column.
 pub fn ascii(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
-        match character {
-            '…' => plain.push('~'),
-            'µ' => plain.push('u'),
-            '±' => plain.push('~'),
-            '─' => plain.push('-'),
-            '↑' => plain.push('^'),
-            '↓' => plain.push('v'),
-            '▸' => plain.push('+'),
-            '▾' => plain.push('-'),
-            '▁' => plain.push('_'),
-            '▂' => plain.push('.'),
-            '▃' => plain.push(':'),
-            '▄' => plain.push('-'),
-            '▅' => plain.push('='),
-            '▆' => plain.push('+'),
-            '▇' => plain.push('*'),
-            '█' => plain.push('#'),
-            _ if character.is_ascii() => plain.push(character),
-            // As wide as it was, so that what stands after it stays in its column.
-            _ => plain.extend(std::iter::repeat_n('?', character.width().unwrap_or(0))),
+        if character.is_ascii() {
+            plain.push(character);
+        } else if let Some((_, alike)) = ALIKE.iter().find(|(sign, _)| *sign == character) {
+            plain.push(*alike);
+        } else {
+            plain.extend(std::iter::repeat_n('?', character.width().unwrap_or(0)));
         }
     }
     plain

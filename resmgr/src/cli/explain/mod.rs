@@ -44,12 +44,11 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
         let mut client = Client::connect(socket).await?;
         ask(&mut client, &arguments.tool, arguments.instance).await
     })?;
-    let lines = if arguments.json {
-        vec![serde_json::to_string(&tools).map_err(|error| Failure::new(Code::Failed, error))?]
-    } else {
-        told(&arguments.tool, &tools, history.as_ref(), output::width())
-    };
-    Ok(output::print(&lines)?)
+    if arguments.json {
+        return output::print_json(&tools);
+    }
+    let lines = told(&arguments.tool, &tools, history.as_ref(), output::width());
+    Ok(output::print(&output::fitted(lines, output::width()))?)
 }
 
 /// Asks for the instances of a name, or one, and for what they used, as far as that is remembered.

@@ -77,6 +77,11 @@ impl Top {
                 _ => Todo::Draw,
             };
         }
+        if key.modifiers.contains(KeyModifiers::ALT) {
+            // Esc, and another key at once after it: terminals say both alike.
+            self.key(KeyCode::Esc.into());
+            return self.key(key.code.into());
+        }
         if self.is_typing {
             self.typed(key.code);
             return Todo::Draw;

@@ -1,5 +1,6 @@
 //! `resmgr top`: tools and what they use, on the whole screen, until somebody has seen enough.
 
+mod columns;
 mod keys;
 mod pane;
 mod row;
@@ -7,6 +8,9 @@ mod screen;
 mod terminal;
 mod view;
 mod watch;
+
+#[cfg(test)]
+mod tests;
 
 use std::{io::IsTerminal as _, path::Path};
 
@@ -19,7 +23,7 @@ use self::{
     terminal::{Terminal, Told},
     watch::Wanted,
 };
-use super::{Failure, failure::Code, status::Watch};
+use super::{Failure, failure::Code, output, status::Watch};
 use crate::{model::ToolName, protocol::Client};
 
 /// Flags of `resmgr top`.
@@ -43,6 +47,11 @@ const WAITING: usize = 64;
 pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         let error = anyhow::anyhow!("top needs a terminal: for a pipe or a file there is `resmgr status --watch`");
+        return Err(Failure::new(Code::Usage, error));
+    }
+    if !output::can_be_painted() {
+        let error =
+            anyhow::anyhow!("the terminal is said to know nothing but text (TERM=dumb): use `resmgr status --watch`");
         return Err(Failure::new(Code::Usage, error));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -182,3 +182,75 @@ pub(super) fn listen(told: mpsc::Sender<Told>) -> io::Result<()> {
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    //! A terminal of the kernel's, with this test's own program on it.
+    use std::{
+        fs::{File, OpenOptions},
+        io::Read as _,
+        process::Command,
+    };
+
+    use rustix::{
+        pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+        termios::{LocalModes, tcgetattr},
+    };
+
+    use super::*;
+
+    /// Said by the panic.
+    const SAID: &str = "a panic on purpose";
+
+    #[test]
+    #[ignore = "it panics on purpose: the other test runs it on a terminal of its own"]
+    fn on_a_terminal() {
+        let _terminal = Terminal::enter().unwrap();
+        panic!("{SAID}");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_told_of() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let open = || OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let terminal = open();
+        let before = tcgetattr(&terminal).unwrap();
+        assert!(before.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON));
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "cli::top::terminal::tests::on_a_terminal",
+                "--ignored",
+                "--nocapture",
+            ])
+            .stdin(open())
+            .stdout(open())
+            .stderr(open())
+            .spawn()
+            .unwrap();
+        let mut written = String::new();
+        let mut master = File::from(master);
+        let mut part = [0; 4096];
+        while !written.contains(SAID) || !written.contains("test result") {
+            let read = master.read(&mut part).unwrap();
+            written.push_str(&String::from_utf8_lossy(&part[..read]));
+        }
+        assert!(!child.wait().unwrap().success());
+        let at = |what: &str| {
+            written
+                .find(what)
+                .unwrap_or_else(|| panic!("{what:?} is not in {written:?}"))
+        };
+        assert!(at("\x1b[?1049h") < at("\x1b[?1049l"), "{written:?}");
+        assert!(
+            at("\x1b[?25h") < at(SAID) && at("\x1b[?1049l") < at(SAID),
+            "{written:?}"
+        );
+        assert_eq!(written.matches("\x1b[?1049l").count(), 1, "{written:?}");
+        let after = tcgetattr(&terminal).unwrap();
+        assert_eq!(after.local_modes, before.local_modes);
+    }
+}

@@ -1,130 +1,22 @@
 //! From what is to be shown to a screen. Pure: the same rows for the same state and size.
 
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
 use super::{
+    columns::{Column, columns},
     pane::named_keys,
     row::{Entry, Sample, Top, used},
     screen::{Frame, Row},
 };
 use crate::{
     cli::status::{cost, summary},
-    export::{Align, Span, Tone, amount, bytes, cores, count, duration, harmless, padded, sparkline, width},
-    model::{Resource, ResourceStatus},
+    export::{Align, Span, Tone, amount, bytes, cores, count, cut, duration, harmless, padded, sparkline, width},
+    model::{Resource, ResourceStatus, ToolName},
     protocol::{ProcessStatus, ToolStatus},
 };
 
 /// A screen that is lower shows the list alone.
 const LOW: usize = 10;
-/// Names are not given more columns than that.
-const WIDEST_NAME: usize = 40;
-/// Nor bars.
-const WIDEST_BARS: usize = 30;
-
-/// A column of the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Column {
-    Name,
-    Status,
-    Processes,
-    Memory,
-    MemoryBars,
-    Cpu,
-    CpuBars,
-    Operation,
-    Fds,
-    FdsBars,
-    Connections,
-    ConnectionsBars,
-}
-
-/// Columns as they stand, each with its heading and the least that it needs.
-const COLUMNS: [(Column, &str, usize); 12] = [
-    (Column::Name, "  TOOL", 17),
-    (Column::Status, "STATUS", 9),
-    (Column::Processes, "PROCS", 5),
-    (Column::Memory, "MEMORY/LIMIT", 13),
-    (Column::MemoryBars, "", 6),
-    (Column::Cpu, "CPU%", 6),
-    (Column::CpuBars, "", 6),
-    (Column::Operation, "CPU TIME/LIMIT", 14),
-    (Column::Fds, "FDS", 9),
-    (Column::FdsBars, "", 6),
-    (Column::Connections, "CONNS", 7),
-    (Column::ConnectionsBars, "", 6),
-];
-
-/// Which columns are there where not all fit, those that are needed most first.
-const NEEDED: [Column; 12] = [
-    Column::Name,
-    Column::Status,
-    Column::Memory,
-    Column::Cpu,
-    Column::Fds,
-    Column::Connections,
-    Column::Processes,
-    Column::MemoryBars,
-    Column::Operation,
-    Column::CpuBars,
-    Column::FdsBars,
-    Column::ConnectionsBars,
-];
-
-impl Column {
-    const fn is_bars(self) -> bool {
-        matches!(
-            self,
-            Self::MemoryBars | Self::CpuBars | Self::FdsBars | Self::ConnectionsBars
-        )
-    }
-
-    const fn align(self) -> Align {
-        match self {
-            Self::Name | Self::Status => Align::Left,
-            _ => Align::Right,
-        }
-    }
-}
-
-/// The columns that there is room for, as they stand, with their widths and headings.
-fn columns(room: usize, longest_name: usize) -> Vec<(Column, usize, &'static str)> {
-    let least = |column: &Column| {
-        COLUMNS
-            .iter()
-            .find(|(other, ..)| other == column)
-            .map_or(0, |(.., least)| *least)
-    };
-    let mut left = room;
-    let mut taken = Vec::new();
-    for column in NEEDED {
-        let gap = usize::from(!taken.is_empty());
-        let Some(rest) = left.checked_sub(gap + least(&column)) else {
-            break;
-        };
-        left = rest;
-        taken.push(column);
-    }
-    if taken.is_empty() {
-        return vec![(Column::Name, room, "  TOOL")];
-    }
-    let there = |(column, heading, least): &(Column, &'static str, usize)| {
-        taken.contains(column).then_some((*column, *least, *heading))
-    };
-    let mut columns: Vec<_> = COLUMNS.iter().filter_map(there).collect();
-    // Names as long as they are; then bars, evenly.
-    let wider = (longest_name + 2)
-        .min(WIDEST_NAME)
-        .saturating_sub(columns[0].1)
-        .min(left);
-    columns[0].1 += wider;
-    left -= wider;
-    let bars = columns.iter().filter(|(column, ..)| column.is_bars()).count();
-    if let Some(each) = left.checked_div(bars) {
-        for (_, wide, _) in columns.iter_mut().filter(|(column, ..)| column.is_bars()) {
-            *wide = (*wide + each).min(WIDEST_BARS);
-        }
-    }
-    columns
-}
-
 /// The screen of so many columns and rows; and how far its pane can be scrolled, of what it is scrolled.
 pub(super) fn draw(top: &Top, columns: usize, rows: usize) -> (Frame, usize) {
     let is_low = rows < LOW;
@@ -132,7 +24,7 @@ pub(super) fn draw(top: &Top, columns: usize, rows: usize) -> (Frame, usize) {
     if !is_low {
         shown.extend(head(top));
     }
-    if is_low && (top.trouble.is_some() || top.is_typing) || !is_low {
+    if !is_low || top.trouble.is_some() || top.is_typing {
         shown.push(chosen(top));
     }
     let below = usize::from(!is_low);
@@ -179,7 +71,7 @@ fn chosen(top: &Top) -> Row {
         ]);
     }
     if let Some(trouble) = &top.trouble {
-        return Row::new(format!("{trouble}; it is asked again and again"), Tone::Emergency);
+        return Row::new(format!("these numbers are old: {trouble}"), Tone::Emergency);
     }
     let tools = top.report.as_ref().map_or(&[][..], |report| &report.tools);
     let ended = tools.iter().filter(|tool| tool.ended_s.is_some()).count();
@@ -217,6 +109,19 @@ fn list(top: &Top, room: usize, rows: usize) -> Vec<Row> {
         return Vec::new();
     }
     let entries = top.entries();
+    let tools = entries.iter().filter_map(|entry| match entry {
+        Entry::Tool(tool) => Some(&tool.name),
+        Entry::Process(..) => None,
+    });
+    let mut instances: BTreeMap<&ToolName, u64> = BTreeMap::new();
+    for name in tools {
+        *instances.entry(name).or_default() += 1;
+    }
+    // Which instance it is matters where there are several.
+    let label = |tool: &ToolStatus| match instances.get(&tool.name) {
+        Some(2..) => format!("{} {}", tool.name, tool.instance),
+        _ => tool.name.to_string(),
+    };
     let name = |entry: &Entry<'_>| match entry {
         Entry::Tool(tool) => width(&label(tool)),
         Entry::Process(..) => 0,
@@ -245,7 +150,7 @@ fn list(top: &Top, room: usize, rows: usize) -> Vec<Row> {
     let first = place.saturating_sub(left / 2).min(entries.len().saturating_sub(left));
     for entry in entries.iter().skip(first).take(left) {
         let row = match entry {
-            Entry::Tool(tool) => of_tool(top, tool, &columns),
+            Entry::Tool(tool) => of_tool(top, tool, &label(tool), &columns),
             Entry::Process(tool, process) => of_process(tool, process, &columns),
         };
         shown.push(row.selected(Some(entry.id()) == top.selected));
@@ -254,13 +159,18 @@ fn list(top: &Top, room: usize, rows: usize) -> Vec<Row> {
     shown
 }
 
-/// A tool's name, and which of its instances it is.
-fn label(tool: &ToolStatus) -> String {
-    format!("{} {}", tool.name, tool.instance)
+/// A name that is cut where it is too long, but not the number of its instance.
+fn fitting(label: &str, room: usize) -> String {
+    match label.split_once(' ') {
+        Some((name, instance)) if width(label) > room => {
+            format!("{} {instance}", cut(name, room.saturating_sub(instance.len() + 1)))
+        }
+        _ => label.to_owned(),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a bar shows an eighth")]
-fn of_tool(top: &Top, tool: &ToolStatus, columns: &[(Column, usize, &str)]) -> Row {
+fn of_tool(top: &Top, tool: &ToolStatus, label: &str, columns: &[(Column, usize, &str)]) -> Row {
     let has_ended = tool.ended_s.is_some();
     let marker = match (has_ended, top.expanded.contains(&tool.instance)) {
         (true, _) => ' ',
@@ -284,7 +194,10 @@ fn of_tool(top: &Top, tool: &ToolStatus, columns: &[(Column, usize, &str)]) -> R
     let bars = |of: fn(Sample) -> f64, full: f64, wide: usize| sparkline(top.samples(tool).map(of), full, wide);
     let limit = |resource: Resource| tool.limits.range(resource).current as f64;
     let cell = |column: Column, wide: usize| match column {
-        Column::Name => (format!("{marker} {}", label(tool)), Tone::Plain),
+        Column::Name => (
+            format!("{marker} {}", fitting(label, wide.saturating_sub(2))),
+            Tone::Plain,
+        ),
         Column::Status => match tool.ended_s {
             Some(seconds) => (format!("ended {}", short(seconds)), Tone::Faint),
             None => (format!("{:?}", tool.status).to_lowercase(), Tone::from(tool.status)),
@@ -354,7 +267,7 @@ fn of_process(tool: &ToolStatus, process: &ProcessStatus, columns: &[(Column, us
         let text = match column {
             Column::Memory => process.memory_bytes.map_or("-".to_owned(), bytes),
             Column::Cpu => process.cpu_share.map_or("-".to_owned(), cores),
-            Column::Operation => duration(std::time::Duration::from_nanos(process.cpu_time_ns)),
+            Column::Operation => duration(Duration::from_nanos(process.cpu_time_ns)),
             Column::Fds => process.open_fds.to_string(),
             Column::Connections => process.connections.to_string(),
             _ => String::new(),
@@ -383,7 +296,7 @@ fn opened(title: &str, lines: &[String], first: usize, columns: usize, rows: usi
     let mut title = format!("── {title} ");
     if lines.len() > room {
         let last = (first + room).min(lines.len());
-        title.push_str(&format!("── {} to {last} of {} ", first + 1, lines.len()));
+        let _ = write!(title, "── {} to {last} of {} ", first + 1, lines.len());
     }
     title.push_str(&"─".repeat(columns.saturating_sub(width(&title))));
     let mut shown = vec![Row::new(title, Tone::Heading)];

@@ -188,6 +188,7 @@ fn every_flag_is_documented() {
         "exec",
         "attach",
         "status",
+        "top",
         "limits show",
         "limits set",
         "limits suggest",
@@ -202,6 +203,8 @@ fn every_flag_is_documented() {
         "cleanup",
         "audit",
         "doctor",
+        "completions",
+        "man",
     ] {
         let help = run(Command::new(binary("resmgr")).args(subcommand.split(' ')).arg("--help")).stdout;
         let flags: BTreeSet<&str> = help

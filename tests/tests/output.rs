@@ -65,6 +65,39 @@ fn a_locale_without_utf8_gets_ascii_but_json_is_what_it_is() {
 }
 
 #[test]
+fn what_json_says_is_what_its_schema_allows() {
+    let agent = Agent::start(&["--sweep-interval", "200ms"]);
+    let mut tool = agent.workload("shown", &["--fds", "50:50", "--mode", "observe"]);
+    tool.order("open 60");
+    agent.alert("shown", |alert| alert["level"] == "emergency");
+    for (arguments, schema) in [
+        (&["status", "--json", "--processes"][..], "status"),
+        (&["explain", "shown", "--json"], "explain"),
+        (&["history", "shown", "--format", "json"], "history"),
+        (&["alerts", "--json"], "alerts"),
+        (&["limits", "show", "--json"], "limits"),
+        (&["audit", "--json"], "audit"),
+        (&["cleanup", "shown", "--json"], "cleanup"),
+    ] {
+        let output = run(&mut agent.client(arguments));
+        let path = format!("{}/../docs/schemas/{schema}.json", env!("CARGO_MANIFEST_DIR"));
+        let schema: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        assert!(!output.stdout.is_empty(), "{arguments:?}: {}", output.stderr);
+        for line in output.stdout.lines() {
+            let said = serde_json::from_str(line).unwrap();
+            let wrong: Vec<String> = validator.iter_errors(&said).map(|error| error.to_string()).collect();
+            assert!(wrong.is_empty(), "{arguments:?}: {wrong:?}");
+        }
+        // A schema that allows anything would say nothing.
+        assert!(
+            !validator.is_valid(&serde_json::json!({"version": "none"})),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
 fn shells_take_what_completes_commands() {
     let script = "source <(\"$1\" completions bash) && complete -p resmgr && COMP_WORDS=(resmgr sta) COMP_CWORD=1 && \
                   _resmgr resmgr sta resmgr && echo \"${COMPREPLY[@]}\"";

@@ -17,6 +17,8 @@ mod mcp;
 mod output;
 mod progress;
 mod report;
+#[cfg(test)]
+mod schemas;
 mod status;
 mod top;
 

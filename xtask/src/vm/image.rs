@@ -27,7 +27,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "vm";
 
 /// Test binaries that stay on the host, and why.
-const ON_THE_HOST: [(&str, &str); 12] = [
+const ON_THE_HOST: [(&str, &str); 14] = [
     (
         "documents",
         "it compares documents with programs, which no kernel changes, by tools that the machine lacks",
@@ -57,6 +57,14 @@ const ON_THE_HOST: [(&str, &str); 12] = [
     (
         "browser",
         "it shows a page, which no kernel changes, by a browser that the machine lacks",
+    ),
+    (
+        "top",
+        "it draws on a terminal, which no kernel changes, by tmux, which the machine lacks",
+    ),
+    (
+        "output",
+        "it prints, which no kernel changes, and asks bash, which the machine lacks",
     ),
 ];
 

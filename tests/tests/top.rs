@@ -48,7 +48,7 @@ impl Terminal {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("tmux");
         command.arg("-S").arg(self.folder.path().join("tmux"));
-        command.args(["-f", "/dev/null"]).args(arguments);
+        command.args(["-u", "-f", "/dev/null"]).args(arguments);
         command
     }
 
@@ -196,8 +196,6 @@ fn any_signal_leaves_the_terminal_as_it_was() {
     let agent = Agent::start(&[]);
     let _tool = agent.workload("shown", &[]);
     let terminal = Terminal::start(80, 24, &agent);
-    terminal.line("stty -a > before");
-    terminal.line("cd");
     let modes = |name: &str| {
         let path = terminal.folder.path().join(name);
         terminal.line(&format!("stty -a > {}", path.display()));
@@ -232,7 +230,6 @@ fn any_signal_leaves_the_terminal_as_it_was() {
         let alternate = terminal.tmux(&["display-message", "-p", "#{alternate_on}"]);
         (alternate.trim() == "0").then_some(())
     });
-    kill_process(program, Signal::CONT).unwrap();
     terminal.line("fg");
     terminal.shows_text("▸ shown");
     terminal.keys(&["q"]);

@@ -4,7 +4,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{
     pane::Pane,
-    row::{RowId, Top},
+    state::{RowId, Top},
 };
 
 /// Rows that a page is.

@@ -3,8 +3,8 @@
 mod columns;
 mod keys;
 mod pane;
-mod row;
 mod screen;
+mod state;
 mod terminal;
 mod view;
 mod watch;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use self::{
     keys::Todo,
-    row::{SortBy, Top},
+    state::{SortBy, Top},
     terminal::{Terminal, Told},
     watch::Wanted,
 };

@@ -23,8 +23,8 @@ use tokio::{
 };
 
 use super::{
-    row::Top,
     screen::{Frame, Look},
+    state::Top,
     view,
 };
 use crate::cli::output;

@@ -7,7 +7,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::{
     keys::{ALL, NAMED, Todo},
     pane::Pane,
-    row::{RowId, SortBy, Top},
+    state::{RowId, SortBy, Top},
     view,
     watch::Seen,
 };

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use super::{
     columns::{Column, columns},
     pane::named_keys,
-    row::{Entry, Sample, Top, used},
     screen::{Frame, Row},
+    state::{Entry, Sample, Top, used},
 };
 use crate::{
     cli::status::{cost, summary},

@@ -289,7 +289,7 @@ fn it_tells_when_the_agent_is_gone_and_goes_on_when_it_is_back() {
     assert!(screen.contains("▸ shown"), "{screen}");
     agent.start_again(&[]);
     terminal.shows("the agent again", |screen| {
-        screen.contains("▸ shown") && screen.contains("1 tools")
+        screen.contains("▸ shown") && screen.contains("1 tool ")
     });
     terminal.keys(&["q"]);
     terminal.shows_text("left with 0");

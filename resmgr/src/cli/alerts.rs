@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
                 alerts.iter().try_for_each(output::print_json)?;
             } else {
                 let lines: Vec<String> = alerts.iter().map(|alert| line(alert)).collect();
-                output::print(&output::fitted(lines, output::width()))?;
+                output::print(&output::fitted(&lines, output::width()))?;
             }
             if !arguments.follow {
                 if alerts.is_empty() {

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{Failure, failure::Code};
-use crate::export::{Table, ascii, wrapped};
+use crate::export::{Table, ascii, harmless, wrapped};
 
 /// Width of the terminal on standard output; `None` where it is none.
 pub(super) fn width() -> Option<usize> {
@@ -52,12 +52,13 @@ pub(super) fn table(table: &Table, width: Option<usize>) -> Vec<String> {
     }
 }
 
-/// Lines that are broken where the terminal is too narrow for them.
-pub(super) fn fitted(lines: Vec<String>, width: Option<usize>) -> Vec<String> {
-    match width {
-        Some(width) => lines.iter().flat_map(|line| wrapped(line, width)).collect(),
-        None => lines,
-    }
+/// Lines without what would speak to a terminal, broken where it is too narrow for them.
+pub(super) fn fitted(lines: &[String], width: Option<usize>) -> Vec<String> {
+    let fitted = |line: &String| match width {
+        Some(width) => wrapped(&harmless(line), width),
+        None => vec![harmless(line)],
+    };
+    lines.iter().flat_map(fitted).collect()
 }
 
 /// What can be shown here of a line.

@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
         return output::print_json(&tools);
     }
     let lines = told(&arguments.tool, &tools, history.as_ref(), output::width());
-    Ok(output::print(&output::fitted(lines, output::width()))?)
+    Ok(output::print(&output::fitted(&lines, output::width()))?)
 }
 
 /// Asks for the instances of a name, or one, and for what they used, as far as that is remembered.

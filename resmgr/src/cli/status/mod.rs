@@ -272,7 +272,7 @@ fn details(process: &ProcessStatus, width: Option<usize>) -> Vec<String> {
             count(events.connections_failed),
         ));
     }
-    lines = output::fitted(lines, width);
+    lines = output::fitted(&lines, width);
     if !usage.connections.is_empty() {
         lines.push(String::new());
         lines.extend(output::table(&connection_table(&usage.connections), width));

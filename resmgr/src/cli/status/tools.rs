@@ -41,7 +41,7 @@ pub(super) fn render(tools: &[ToolStatus], asked_for: Option<&ToolName>, width: 
     lines.push(String::new());
     if asked_for.is_some() {
         for tool in shown {
-            lines.extend(output::fitted(details(tool), width));
+            lines.extend(output::fitted(&details(tool), width));
             lines.push(String::new());
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::keys;
 use crate::{
     cli::{explain, status::kind_name},
-    export::{Align, Column, Span, Table, Tone, count, wrapped},
+    export::{Align, Column, Span, Table, Tone, count, harmless, wrapped},
     protocol::ToolStatus,
 };
 
@@ -42,7 +42,10 @@ impl Pane {
             (Self::Descriptors, Some(tool)) => descriptors(tool).lines(Some(columns)),
             (Self::Connections, Some(tool)) => connections(tool).lines(Some(columns)),
         };
-        lines.iter().flat_map(|line| wrapped(line, columns)).collect()
+        lines
+            .iter()
+            .flat_map(|line| wrapped(&harmless(line), columns))
+            .collect()
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     cli::status::{cost, summary},
-    export::{Align, Span, Tone, amount, bytes, cores, count, cut, duration, harmless, padded, sparkline, width},
+    export::{Align, Span, Tone, amount, bytes, cores, count, cut, duration, harmless, many, padded, sparkline, width},
     model::{Resource, ResourceStatus, ToolName},
     protocol::{ProcessStatus, ToolStatus},
 };
@@ -86,7 +86,7 @@ fn chosen(top: &Top) -> Row {
         .max()
         .unwrap_or_default();
     let mut spans = vec![Span::new(
-        format!("{} tools", count((tools.len() - ended) as u64)),
+        many((tools.len() - ended) as u64, "tool", "tools"),
         Tone::Plain,
     )];
     if near > 0 {

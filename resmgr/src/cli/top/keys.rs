@@ -38,30 +38,19 @@ pub(super) const NAMED: [(&str, &str); 10] = [
 ];
 
 /// All keys, for the pane that tells of them.
-pub(super) const ALL: [(&str, &str); 13] = [
-    (
-        "Up Down, k j",
-        "select a row; PgUp PgDn by ten, Home End the first and the last",
-    ),
+pub(super) const ALL: [(&str, &str); 14] = [
+    ("Up Down, k j", "select a row"),
+    ("PgUp PgDn, Home End", "by ten rows; the first and the last"),
     ("Enter, Right, Left", "show and hide the processes of a tool"),
-    (
-        "e",
-        "explain: its limits, what was learned of it, what was done and why",
-    ),
+    ("e", "explain: its limits, what was learned, done, and why"),
     ("d", "its descriptors by kind"),
     ("c", "its connections by peer"),
-    (
-        "PgUp PgDn",
-        "where one of these is open: scroll it; the same key or Esc closes it",
-    ),
-    ("s", "sort by the next of memory, cpu, fds, connections, status, name"),
-    (
-        "m p f n",
-        "sort by memory, by CPU, by descriptors (f), by connections (n)",
-    ),
+    ("PgUp PgDn", "where one of these is open: scroll it; Esc closes it"),
+    ("s", "sort by the next; m memory, p CPU, f fds, n connections"),
     ("r", "the other way round"),
-    ("/", "filter by name: type a part of it, Enter keeps it, Esc clears it"),
+    ("/", "filter by name: Enter keeps it, Esc clears it"),
     ("x", "show and hide what has ended lately"),
+    ("?", "show and hide this"),
     ("Ctrl-L, Ctrl-Z", "draw all of it anew; suspend"),
     ("q, Ctrl-C", "quit"),
 ];

@@ -242,7 +242,9 @@ fn panes_say_what_the_report_does_of_the_selected_tool() {
     );
     press(&mut top, "?");
     let keys = screen(&top, 80, 24).join("\n");
-    assert!(keys.contains("sort by memory, by CPU"), "{keys}");
+    for (key, what) in ALL {
+        assert!(keys.contains(key) && keys.contains(what), "{key}: {keys}");
+    }
     top.key(KeyCode::Esc.into());
     assert!(top.pane.is_none());
 }

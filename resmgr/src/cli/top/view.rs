@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use super::{
     columns::{Column, columns},
-    pane::named_keys,
+    pane::{Pane, named_keys},
     screen::{Frame, Row},
     state::{Entry, Sample, Top, used},
 };
@@ -34,7 +34,11 @@ pub(super) fn draw(top: &Top, columns: usize, rows: usize) -> (Frame, usize) {
         Some(pane) if body > 0 => {
             let lines = pane.lines(top.selected_tool(), columns);
             // As much as it needs, but for some rows of the list where there is room for both.
-            let for_list = if is_low { 0 } else { (body * 2 / 5).max(2) };
+            let for_list = match pane {
+                _ if is_low => 0,
+                Pane::Keys => 3,
+                _ => (body * 2 / 5).max(2),
+            };
             let for_pane = (lines.len() + 1).min(body - for_list.min(body));
             shown.extend(list(top, columns, body - for_pane));
             scrolled = top.scrolled.min((lines.len() + 1).saturating_sub(for_pane));

@@ -55,7 +55,7 @@ fn a_locale_without_utf8_gets_ascii_but_json_is_what_it_is() {
     let plain = status(&["--processes"], "C");
     assert!(plain.is_ascii() && plain.contains(" Gr??e"), "{plain}");
     let whole = status(&["--processes"], "C.UTF-8");
-    assert!(whole.contains(" Größe?[31m") && !whole.contains('\u{1b}'), "{whole}");
+    assert!(whole.contains(" Größe") && !whole.contains('\u{1b}'), "{whole}");
     let json = status(&["--json", "--processes"], "C");
     assert!(json.contains("Größe"), "{json}");
 }

@@ -117,7 +117,7 @@ fn tools(agent: &Agent) -> (Workload, [Workload; 2]) {
     let mut first = agent.workload("first", &["--fds", "50:4000"]);
     first.order("open 100");
     first.order(format!("connect {address} 3"));
-    first.order("child");
+    first.order("fork-idle");
     let second = agent.workload("second", &[]);
     (listener, [first, second])
 }

@@ -71,12 +71,13 @@ async fn show(client: Client, socket: &Path, arguments: &Arguments) -> Result<()
     });
     let (seen, mut sees) = mpsc::channel(1);
     tokio::spawn(watch::watch(socket.to_owned(), Some(client), interval, wanted, seen));
-    let mut terminal = Terminal::enter()?;
     let (told, mut tells) = mpsc::channel(WAITING);
+    // Before it is ours: no signal finds it so with nobody to give it back.
     terminal::listen(told)?;
+    let mut terminal = Terminal::enter()?;
     loop {
         terminal.draw(&mut top)?;
-        // Nothing is asked after the last key, and nothing is drawn between keys that came together.
+        // Nothing is drawn between keys that came together.
         let todo = tokio::select! {
             seen = sees.recv() => match seen {
                 Some(seen) => top.take(seen),

@@ -31,7 +31,7 @@ fn report(tools: usize) -> (StatusReport, Vec<ProcessStatus>) {
             tool.name = format!("tool-{n}").parse().unwrap();
             tool.instance = n as u64;
             tool.usage.memory_bytes = n << 20;
-            tool.cpu_share = Some(1.0 / (n as f64 + 1.0));
+            tool.cpu_share = Some(1.0 / (f64::from(u32::try_from(n).unwrap()) + 1.0));
             tool
         })
         .collect();

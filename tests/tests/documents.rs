@@ -191,6 +191,7 @@ fn every_flag_is_documented() {
         "exec",
         "attach",
         "status",
+        "top",
         "limits show",
         "limits set",
         "limits suggest",
@@ -209,6 +210,8 @@ fn every_flag_is_documented() {
         "reload",
         "audit",
         "doctor",
+        "completions",
+        "man",
     ] {
         let help = run(Command::new(binary("resmgr")).args(subcommand.split(' ')).arg("--help")).stdout;
         let flags: BTreeSet<&str> = help

@@ -18,6 +18,8 @@ use crate::{
 
 /// The browser that shows reports, by its package and its program.
 const BROWSER: &str = "chromium";
+/// What the tests drive a terminal by.
+const TERMINAL: &str = "tmux";
 
 /// The package whose tests need root.
 const LIVE: &str = "resmgr-tests";
@@ -48,6 +50,10 @@ pub(crate) fn main(workspace: &Workspace, rest: &[String]) -> Result<ExitCode> {
 }
 
 fn on_the_host(workspace: &Workspace, wanted: &Wanted) -> Result<bool> {
+    if shell::find_on_path(TERMINAL).is_none() {
+        let by_hand = "install tmux";
+        distribution::install(&[TERMINAL], "`resmgr top` is driven on a terminal", by_hand)?;
+    }
     if wanted.full && shell::find_on_path(BROWSER).is_none() {
         let by_hand = "install Chromium, or leave out --full";
         distribution::install(

@@ -8,7 +8,7 @@ use super::Quantity;
 const VERSION: u32 = 1;
 
 /// A number that is beyond its bound, at its last look.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Beyond {
     /// Process id, or that of a tool's first process.
     pub pid: u32,
@@ -25,7 +25,7 @@ pub struct Beyond {
 }
 
 /// A process that could not be compared, because the kernel lets not even root look into it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Guarded {
     /// Process id.
     pub pid: u32,
@@ -36,7 +36,7 @@ pub struct Guarded {
 }
 
 /// One quantity over all processes or tools.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Compared {
     /// Which.
     pub quantity: Quantity,
@@ -92,7 +92,7 @@ impl Compared {
 }
 
 /// A whole audit; its counts are over all rounds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Audit {
     /// Version of this shape.
     pub version: u32,

@@ -5,7 +5,7 @@ use std::path::Path;
 use chrono::Local;
 use clap::Args;
 
-use super::{Failure, failure::Code, output};
+use super::{Failure, output};
 use crate::{
     model::{Alert, AlertState, ToolName},
     protocol::{AlertsParams, Client},
@@ -46,32 +46,23 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
         loop {
             let report = client.alerts(params).await?;
             if params.acknowledge.is_some() {
-                let line = if arguments.json {
-                    serde_json::json!({ "acknowledged": report.acknowledged }).to_string()
-                } else {
-                    format!("{} acknowledged", report.acknowledged)
-                };
-                return Ok(output::print(&[line])?);
+                if arguments.json {
+                    return output::print_json(&serde_json::json!({ "acknowledged": report.acknowledged }));
+                }
+                return Ok(output::print(&[format!("{} acknowledged", report.acknowledged)])?);
             }
             let is_meant = |alert: &&Alert| {
                 arguments.tool.as_ref().is_none_or(|tool| *tool == alert.tool) && !(arguments.new && alert.acknowledged)
             };
-            let lines: Result<Vec<String>, _> = report
-                .alerts
-                .iter()
-                .filter(is_meant)
-                .map(|alert| {
-                    if arguments.json {
-                        serde_json::to_string(alert)
-                    } else {
-                        Ok(line(alert))
-                    }
-                })
-                .collect();
-            let lines = lines.map_err(|error| Failure::new(Code::Failed, error))?;
-            output::print(&lines)?;
+            let alerts: Vec<&Alert> = report.alerts.iter().filter(is_meant).collect();
+            if arguments.json {
+                alerts.iter().try_for_each(output::print_json)?;
+            } else {
+                let lines: Vec<String> = alerts.iter().map(|alert| line(alert)).collect();
+                output::print(&output::fitted(&lines, output::width()))?;
+            }
             if !arguments.follow {
-                if lines.is_empty() {
+                if alerts.is_empty() {
                     eprintln!("no alerts");
                 }
                 return Ok(());

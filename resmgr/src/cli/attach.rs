@@ -61,13 +61,12 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
             })
             .await
     })?;
-    let line = if arguments.json {
-        serde_json::to_string(&registered).map_err(|error| Failure::new(Code::Failed, error))?
-    } else {
-        format!(
-            "{} (instance {}): {} processes",
-            registered.tool, registered.instance, registered.processes
-        )
-    };
+    if arguments.json {
+        return output::print_json(&registered);
+    }
+    let line = format!(
+        "{} (instance {}): {} processes",
+        registered.tool, registered.instance, registered.processes
+    );
     Ok(output::print(&[line])?)
 }

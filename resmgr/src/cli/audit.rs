@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Failure, failure::Code, output};
+use super::{Failure, failure::Code, output, progress::Progress};
 use crate::{
     audit::{Audit, Inspect, Look, Quantity, Reader, Round, Shown, Subject, Truths},
     enforce::Leaf,
@@ -48,12 +48,11 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let audit = runtime.block_on(audit(arguments, socket))?;
-    let lines = if arguments.json {
-        vec![serde_json::to_string(&audit).map_err(|error| Failure::new(Code::Failed, error))?]
+    if arguments.json {
+        output::print_json(&audit)?;
     } else {
-        render(&audit)
-    };
-    output::print(&lines)?;
+        output::print(&render(&audit))?;
+    }
     if audit.ok {
         return Ok(());
     }
@@ -83,6 +82,7 @@ async fn audit(arguments: &Arguments, socket: &Path) -> Result<Audit, Failure> {
     auditor.leaves = leaves(&report);
     let began = Instant::now();
     let mut audit = Audit::default();
+    let progress = Progress::begin("rounds of comparing with /proc", Some(arguments.rounds.into()));
     for _ in 0..arguments.rounds {
         let mut round = Round::begin(auditor.look(None).await?.as_look());
         let mut pause = FIRST_PAUSE;
@@ -96,6 +96,7 @@ async fn audit(arguments: &Arguments, socket: &Path) -> Result<Audit, Failure> {
             round.look_again(auditor.look(Some(doubted)).await?.as_look());
         }
         round.finish(&mut audit);
+        progress.done();
     }
     audit.seconds = began.elapsed().as_secs_f64();
     if let (Some(pid), 0) = (arguments.pid, audit.processes) {
@@ -273,7 +274,7 @@ fn render(audit: &Audit) -> Vec<String> {
             compared.beyond.len().to_string(),
         ]);
     }
-    let mut lines = table.lines(output::width());
+    let mut lines = output::table(&table, output::width());
     lines.push(String::new());
     for compared in &audit.quantities {
         for beyond in compared.beyond.iter().take(SHOWN) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Failure, failure::Code, output};
+use super::{Failure, failure::Code, output, progress::Progress};
 use crate::{
     config::Grace,
     export::count,
@@ -32,6 +32,7 @@ pub(super) struct Arguments {
 /// Has the tool ended; fails where something is left.
 pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let progress = Progress::begin("ending it", None);
     let report = runtime.block_on(async {
         let mut client = Client::connect(socket).await?;
         client
@@ -42,12 +43,12 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
             })
             .await
     })?;
-    let lines = if arguments.json {
-        vec![serde_json::to_string(&report).map_err(|error| Failure::new(Code::Failed, error))?]
+    drop(progress);
+    if arguments.json {
+        output::print_json(&report)?;
     } else {
-        render(&report)
-    };
-    output::print(&lines)?;
+        output::print(&render(&report))?;
+    }
     if report.tools.iter().all(CleanUpStatus::is_clean) {
         return Ok(());
     }

@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     findings.extend(reloaded(socket));
     mounts.undo();
     if arguments.json {
-        output::print(&[json(&findings)])?;
+        output::print_json(&json(&findings))?;
     } else {
         output::print(&lines(&findings))?;
     }
@@ -232,7 +232,7 @@ fn lines(findings: &[Finding]) -> Vec<String> {
     lines
 }
 
-fn json(findings: &[Finding]) -> String {
+fn json(findings: &[Finding]) -> serde_json::Value {
     let findings: Vec<_> = findings
         .iter()
         .map(|finding| {
@@ -244,5 +244,5 @@ fn json(findings: &[Finding]) -> String {
             })
         })
         .collect();
-    serde_json::json!({ "version": 1, "findings": findings }).to_string()
+    serde_json::json!({ "version": 1, "findings": findings })
 }

@@ -131,7 +131,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
         ));
     }
     let lines = match arguments.format {
-        Format::Json => vec![serde_json::to_string(&report).map_err(|error| Failure::new(Code::Failed, error))?],
+        Format::Json => return output::print_json(&report),
         Format::Csv => csv(&report, of),
         Format::Table => told(&report, of),
     };
@@ -189,7 +189,7 @@ fn overview(report: &HistoryReport) -> Vec<String> {
             of(Measure::Connections, &|summary| count(summary.max)),
         ]);
     }
-    table.lines(output::width())
+    output::table(&table, output::width())
 }
 
 fn detailed(report: &HistoryReport, measure: Measure) -> Vec<String> {
@@ -215,7 +215,7 @@ fn detailed(report: &HistoryReport, measure: Measure) -> Vec<String> {
             known(limit),
         ]);
     }
-    table.lines(output::width())
+    output::table(&table, output::width())
 }
 
 /// The need and the limit that a measure is compared with.

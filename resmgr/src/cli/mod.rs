@@ -13,10 +13,15 @@ mod explain;
 mod failure;
 mod history;
 mod limits;
+mod manual;
 mod mcp;
 mod output;
+mod progress;
 mod report;
+#[cfg(test)]
+mod schemas;
 mod status;
+mod top;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -44,6 +49,8 @@ enum Command {
     Agent(agent::Arguments),
     /// Show what is used now.
     Status(status::Arguments),
+    /// Watch tools on the whole screen, and look into them.
+    Top(top::Arguments),
     /// Run a command as a tool: its processes are tracked together, from its first instruction on.
     Exec(exec::Arguments),
     /// Make processes that run already a tool.
@@ -74,6 +81,10 @@ enum Command {
     Backtest(backtest::Command),
     /// Show what this host offers, and what follows from what it lacks.
     Doctor(doctor::Arguments),
+    /// Print what a shell needs to complete commands and flags.
+    Completions(manual::CompletionsArguments),
+    /// Write manual pages, one a command.
+    Man(manual::ManArguments),
     /// Freezes and thaws cgroups by the orders on standard input: the agent starts it where a host has no quota of CPU time.
     #[command(name = crate::enforce::FREEZE_COMMAND, hide = true)]
     FreezeByTurns,
@@ -97,9 +108,12 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => config::reload(&arguments, &socket),
         Command::Audit(arguments) => audit::run(&arguments, &socket),
         Command::Agent(arguments) => agent::run(&arguments, &socket),
+        Command::Top(arguments) => top::run(&arguments, &socket),
         Command::Status(arguments) => status::run(&arguments, &socket),
         Command::Backtest(command) => backtest::run(&command, &socket),
         Command::Doctor(arguments) => doctor::run(&arguments, &socket),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Man(arguments) => manual::man(&arguments),
         Command::FreezeByTurns => {
             crate::enforce::freeze_by_turns(std::io::BufReader::new(std::io::stdin()));
             Ok(())

@@ -14,6 +14,7 @@ use super::{
     Failure, explain,
     failure::Code,
     history::{Part, number},
+    progress::Progress,
 };
 use crate::{
     export::{Ahead, Line, Plot, Round, Section, count, duration, growth, page},
@@ -42,6 +43,7 @@ pub(super) struct Arguments {
 /// Writes it.
 pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let progress = Progress::begin("asking for the history", None);
     let (history, status) = runtime.block_on(async {
         let mut client = Client::connect(socket).await?;
         let history = arguments.part.ask(&mut client, &arguments.tool).await?;
@@ -60,6 +62,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
         return Err(Failure::new(Code::Failed, anyhow!(message)));
     }
     let html = written(&history, &status, arguments.part.until.is_none());
+    drop(progress);
     fs::write(&arguments.output, html).map_err(|error| {
         let message = anyhow!("write {}: {error}", arguments.output.display());
         Failure::new(Code::Failed, message)

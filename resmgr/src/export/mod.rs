@@ -5,10 +5,14 @@ pub mod metrics;
 mod page;
 mod plot;
 mod table;
+mod text;
+mod tone;
 mod units;
 
 pub use growth::{growth, in_time};
 pub use page::{Section, page};
 pub use plot::{Ahead, Line, Plot, Round};
 pub use table::{Align, Column, Table};
+pub use text::{ascii, cut, harmless, padded, sparkline, width, wrapped};
+pub use tone::{Span, Tone};
 pub use units::{amount, bytes, cores, count, duration, limit, many};

@@ -23,14 +23,14 @@ pub struct CleanUpParams {
 }
 
 /// What became of a tool's instances.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CleanUpReport {
     /// By instance.
     pub tools: Vec<CleanUpStatus>,
 }
 
 /// What became of one instance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CleanUpStatus {
     /// Its name.
     pub tool: ToolName,
@@ -51,7 +51,7 @@ pub struct CleanUpStatus {
 }
 
 /// A process that is still there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LeftStatus {
     /// Process id.
     pub pid: u32,
@@ -62,7 +62,7 @@ pub struct LeftStatus {
 }
 
 /// A cgroup that is still there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CgroupLeft {
     /// Its folder.
     pub path: PathBuf,

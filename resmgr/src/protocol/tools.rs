@@ -96,7 +96,7 @@ pub struct ToolLimitsStatus {
 }
 
 /// A tool that is registered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Registered {
     /// Its name.
     pub tool: ToolName,

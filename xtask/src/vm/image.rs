@@ -68,6 +68,14 @@ const ON_THE_HOST: &[(&str, &str)] = &[
         "browser",
         "it shows a page, which no kernel changes, by a browser that the machine lacks",
     ),
+    (
+        "top",
+        "it draws on a terminal, which no kernel changes, by tmux, which the machine lacks",
+    ),
+    (
+        "output",
+        "it prints, which no kernel changes, and asks bash, which the machine lacks",
+    ),
 ];
 
 /// Test binaries that only the oldest and the newest kernel run, unless the long ones are run too: what they are about is

@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow, bail};
 use chrono::DateTime;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Failure, failure::Code};
+use super::{Failure, failure::Code, progress::Progress};
 use crate::{
     adapt::{Estimator, Quantity},
     model::{Timestamp, Tuning},
@@ -141,10 +141,12 @@ pub(super) fn run(command: &Command, socket: &Path) -> Result<(), Failure> {
             let (Some(input), Some(output)) = (&limits.input, &limits.output) else {
                 return recorded::run(limits, socket);
             };
+            let _progress = Progress::begin("estimating", None);
             let said = read(input).and_then(|text| limits_of(limits, input, &text));
             write(output, &said.map_err(failed)?).map_err(failed)
         }
         Command::Forecast(forecast) => {
+            let _progress = Progress::begin("estimating", None);
             let said = read(&forecast.input).and_then(|text| forecasts_of(forecast, &text));
             write(&forecast.output, &said.map_err(failed)?).map_err(failed)
         }

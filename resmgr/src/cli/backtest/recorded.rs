@@ -8,7 +8,7 @@ use clap::Args;
 use super::{Limits, Replay, write};
 use crate::{
     adapt::{Estimator, Quantity, floor},
-    cli::{Failure, failure::Code, history::Part, output},
+    cli::{Failure, failure::Code, history::Part, output, progress::Progress},
     export::Table,
     model::{Measure, PastTool, Resource, ToolName, Tuning},
     protocol::{Client, HistoryEntry, HistoryReport},
@@ -64,6 +64,7 @@ pub(super) fn run(arguments: &Limits, socket: &Path) -> Result<(), Failure> {
     let Some(tool) = &flags.tool else {
         return Err(failed(anyhow::anyhow!("give --in and --out, or --tool")));
     };
+    let progress = Progress::begin("asking for the history, and estimating", None);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let history = runtime.block_on(async {
         let mut client = Client::connect(socket).await?;
@@ -96,6 +97,7 @@ pub(super) fn run(arguments: &Limits, socket: &Path) -> Result<(), Failure> {
     if real.rows > 0 {
         row("as it was".to_owned(), &real);
     }
+    drop(progress);
     let mut lines = vec![format!(
         "{measure} of {tool}: {rows} rows of {}, {} instances. Of what was expected: how much was not used, how many uses of \
          a thousand were beyond it, how often it changed.",
@@ -103,7 +105,7 @@ pub(super) fn run(arguments: &Limits, socket: &Path) -> Result<(), Failure> {
         history.instances.len(),
     )];
     lines.push(String::new());
-    lines.extend(table.lines(output::width()));
+    lines.extend(output::table(&table, output::width()));
     Ok(output::print(&lines)?)
 }
 

@@ -44,12 +44,11 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
         let mut client = Client::connect(socket).await?;
         ask(&mut client, &arguments.tool, arguments.instance).await
     })?;
-    let lines = if arguments.json {
-        vec![serde_json::to_string(&tools).map_err(|error| Failure::new(Code::Failed, error))?]
-    } else {
-        told(&arguments.tool, &tools, history.as_ref())
-    };
-    Ok(output::print(&lines)?)
+    if arguments.json {
+        return output::print_json(&tools);
+    }
+    let lines = told(&arguments.tool, &tools, history.as_ref(), output::width());
+    Ok(output::print(&output::fitted(&lines, output::width()))?)
 }
 
 /// Asks for the instances of a name, or one, and for what they used, as far as that is remembered.
@@ -75,13 +74,18 @@ pub(super) async fn ask(
 }
 
 /// All of it in words.
-pub(super) fn told(name: &ToolName, tools: &[ToolStatus], history: Option<&HistoryReport>) -> Vec<String> {
-    let mut lines: Vec<String> = tools.iter().flat_map(explained).collect();
+pub(super) fn told(
+    name: &ToolName,
+    tools: &[ToolStatus],
+    history: Option<&HistoryReport>,
+    width: Option<usize>,
+) -> Vec<String> {
+    let mut lines: Vec<String> = tools.iter().flat_map(|tool| explained(tool, width)).collect();
     lines.extend(history.iter().flat_map(|history| suggestions(name, history)));
     lines
 }
 
-fn explained(tool: &ToolStatus) -> Vec<String> {
+pub(super) fn explained(tool: &ToolStatus, width: Option<usize>) -> Vec<String> {
     let held = &tool.enforcement;
     let mut how = vec![format!("mode {}", held.mode)];
     if held.strict {
@@ -105,7 +109,7 @@ fn explained(tool: &ToolStatus) -> Vec<String> {
         ),
         String::new(),
     ];
-    lines.extend(limits(tool).lines(output::width()));
+    lines.extend(limits(tool).lines(width));
     lines.extend(refused(tool));
     if let Some(exit) = &tool.root_exit {
         lines.push(String::new());

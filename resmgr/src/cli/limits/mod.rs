@@ -171,12 +171,10 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
             (set, json)
         }
     };
-    let lines = if *json {
-        vec![serde_json::to_string(&set).map_err(|error| Failure::new(Code::Failed, error))?]
-    } else {
-        told(&set)
-    };
-    Ok(output::print(&lines)?)
+    if *json {
+        return output::print_json(&set);
+    }
+    Ok(output::print(&told(&set))?)
 }
 
 async fn shown(socket: &Path, tool: Option<ToolName>) -> Result<LimitsSet, Failure> {
@@ -217,7 +215,7 @@ pub(super) fn told(set: &LimitsSet) -> Vec<String> {
             table.row(row(tool, resource, &tool.limits));
         }
     }
-    table.lines(output::width())
+    output::table(&table, output::width())
 }
 
 fn row(tool: &ToolLimitsStatus, resource: Resource, limits: &ToolLimits) -> Vec<String> {

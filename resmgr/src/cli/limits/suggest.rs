@@ -65,12 +65,10 @@ pub(in crate::cli) fn run(arguments: &Suggest, socket: &Path) -> Result<(), Fail
         let message = format!("nothing of {} was recorded in that time", arguments.tool);
         return Err(Failure::new(Code::Failed, anyhow::anyhow!(message)));
     }
-    let lines = if arguments.json {
-        vec![serde_json::to_string(&suggested).map_err(|error| Failure::new(Code::Failed, error))?]
-    } else {
-        shown(&arguments.tool, &history, &suggested, growing)
-    };
-    Ok(output::print(&lines)?)
+    if arguments.json {
+        return output::print_json(&suggested);
+    }
+    Ok(output::print(&shown(&arguments.tool, &history, &suggested, growing))?)
 }
 
 fn suggested(history: &HistoryReport, limits: Option<&ToolLimits>, tuning: Tuning) -> Vec<Suggested> {
@@ -167,7 +165,7 @@ fn shown(tool: &ToolName, history: &HistoryReport, suggested: &[Suggested], grow
         ),
         String::new(),
     ];
-    lines.extend(table.lines(output::width()));
+    lines.extend(output::table(&table, output::width()));
     lines.push(String::new());
     lines.push(format!("[tool.{}]", key(tool)));
     let setting = |one: &Suggested| format!("{} = \"{}\"", one.resource, one.text);

@@ -95,7 +95,7 @@ pub(super) async fn explain(socket: &Path, asked: question::Explain) -> Answer<E
     let mut client = Client::connect(socket).await?;
     match explain::ask(&mut client, &asked.tool, asked.instance).await {
         Ok((tools, history)) => {
-            let lines = explain::told(&asked.tool, &tools, history.as_ref());
+            let lines = explain::told(&asked.tool, &tools, history.as_ref(), None);
             Ok((Explained { tools }, lines))
         }
         Err(_) if asked.instance.is_none() => Err(missing(&mut client, &asked.tool).await),

@@ -6,10 +6,10 @@ use std::{path::Path, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{Failure, failure::Code, output};
+use super::{Failure, output};
 use crate::{
     config::parse_duration,
-    export::{Align, Column, Table, bytes, cores, count, duration},
+    export::{Align, Column, Table, bytes, cores, count, cut, duration},
     model::{Connection, FileKind, ToolName},
     protocol::{Client, ProcessSelection, ProcessStatus, SortKey, StatusParams, StatusReport},
 };
@@ -50,7 +50,7 @@ const DEFAULT_TOP: usize = 20;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watch(pub(super) Duration);
 
-fn interval(text: &str) -> Result<Watch, String> {
+pub(super) fn interval(text: &str) -> Result<Watch, String> {
     match parse_duration(text) {
         Ok(interval) if interval >= Duration::from_millis(100) => Ok(Watch(interval)),
         Ok(_) => Err("the shortest is 100ms".to_owned()),
@@ -120,19 +120,17 @@ pub(super) async fn show(socket: &Path, arguments: &Arguments) -> Result<(), Fai
     loop {
         let report = client.status(arguments.params()).await?;
         let width = output::width();
-        let lines = if arguments.json {
-            vec![serde_json::to_string(&report).map_err(|error| Failure::new(Code::Failed, error))?]
+        let told = || told(&report, arguments.tool.as_ref(), arguments.pid.is_some(), width);
+        if arguments.json {
+            output::print_json(&report)?;
+        } else if width.is_some() && arguments.watch.is_some() {
+            output::redraw(&told())?;
         } else {
-            told(&report, arguments.tool.as_ref(), arguments.pid.is_some(), width)
-        };
-        let Some(Watch(interval)) = arguments.watch else {
-            return Ok(output::print(&lines)?);
-        };
-        if width.is_some() && !arguments.json {
-            output::redraw(&lines)?;
-        } else {
-            output::print(&lines)?;
+            output::print(&told())?;
         }
+        let Some(Watch(interval)) = arguments.watch else {
+            return Ok(());
+        };
         tokio::time::sleep(interval).await;
     }
 }
@@ -144,28 +142,23 @@ pub(super) fn told(
     detailed: bool,
     width: Option<usize>,
 ) -> Vec<String> {
-    let mut lines = vec![summary(report), cost(report)];
+    let fits = |line: String| width.map_or_else(|| line.clone(), |width| cut(&line, width));
+    let mut lines = vec![fits(summary(report)), fits(cost(report))];
     lines.extend(configuration(report));
     lines.push(String::new());
     if !detailed {
         lines.extend(tools::render(&report.tools, tool, width));
     }
     if let Some(processes) = &report.processes {
-        lines.extend(process_table(processes).lines(width));
+        lines.extend(output::table(&process_table(processes), width));
         if let (true, Some(process)) = (detailed, processes.first()) {
             lines.extend(details(process, width));
         }
     }
-    match width {
-        Some(width) => lines
-            .into_iter()
-            .map(|line| line.chars().take(width).collect())
-            .collect(),
-        None => lines,
-    }
+    lines
 }
 
-fn summary(report: &StatusReport) -> String {
+pub(super) fn summary(report: &StatusReport) -> String {
     let host = &report.host;
     format!(
         "{} processes, {} threads  memory {}  CPU {}%  {} fds  {} connections",
@@ -179,7 +172,7 @@ fn summary(report: &StatusReport) -> String {
     )
 }
 
-fn cost(report: &StatusReport) -> String {
+pub(super) fn cost(report: &StatusReport) -> String {
     let agent = &report.agent;
     format!(
         "agent {} up {}  {} resident  sweep {}  {} lost  {} ended",
@@ -301,15 +294,16 @@ fn details(process: &ProcessStatus, width: Option<usize>) -> Vec<String> {
             count(events.connections_failed),
         ));
     }
+    lines = output::fitted(&lines, width);
     if !usage.connections.is_empty() {
         lines.push(String::new());
-        lines.extend(connection_table(&usage.connections).lines(width));
+        lines.extend(output::table(&connection_table(&usage.connections), width));
     }
     lines
 }
 
 /// A kind's name, as JSON has it.
-fn kind_name(kind: FileKind) -> String {
+pub(super) fn kind_name(kind: FileKind) -> String {
     let name = serde_json::to_value(kind).ok();
     name.as_ref()
         .and_then(serde_json::Value::as_str)

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    export::{Align, Column, Table, amount, bytes, cores, count, duration},
+    cli::output,
+    export::{Align, Column, Span, Table, Tone, amount, bytes, cores, count, duration},
     model::{Resource, ResourceStatus, ToolName},
     protocol::{CrossingStatus, ToolStatus},
 };
@@ -36,11 +37,11 @@ pub(super) fn render(tools: &[ToolStatus], asked_for: Option<&ToolName>, width: 
     if shown.is_empty() {
         return Vec::new();
     }
-    let mut lines = table(&shown).lines(width);
+    let mut lines = output::table(&table(&shown), width);
     lines.push(String::new());
     if asked_for.is_some() {
         for tool in shown {
-            lines.extend(details(tool));
+            lines.extend(output::fitted(&details(tool), width));
             lines.push(String::new());
         }
     }
@@ -70,24 +71,24 @@ fn table(tools: &[&ToolStatus]) -> Table {
     ]);
     for tool in tools {
         let of = |value: String, resource: Resource, limit: String| match tool.levels.get(&resource) {
-            Some(ResourceStatus::Normal) | None => value,
-            Some(_) => format!("{value}/{limit}"),
+            Some(ResourceStatus::Normal) | None => Span::from(value),
+            Some(level) => Span::new(format!("{value}/{limit}"), *level),
         };
         let fds = tool.usage.file_handles.len();
         let connections = tool.usage.network_connections.len();
         table.row(vec![
-            tool.name.to_string(),
-            tool.instance.to_string(),
+            tool.name.to_string().into(),
+            tool.instance.to_string().into(),
             status(tool),
-            count(tool.process_count),
-            count(tool.processes_total),
+            count(tool.process_count).into(),
+            count(tool.processes_total).into(),
             of(
                 bytes(tool.usage.memory_bytes as u64),
                 Resource::Memory,
                 bytes(tool.limits.memory.current),
             ),
-            tool.cpu_share.map_or("-".to_owned(), cores),
-            duration(Duration::from_nanos(tool.cpu_time_ns)),
+            tool.cpu_share.map_or("-".to_owned(), cores).into(),
+            duration(Duration::from_nanos(tool.cpu_time_ns)).into(),
             of(fds.to_string(), Resource::Fds, tool.limits.fds.current.to_string()),
             of(
                 connections.to_string(),
@@ -99,10 +100,13 @@ fn table(tools: &[&ToolStatus]) -> Table {
     table
 }
 
-fn status(tool: &ToolStatus) -> String {
+fn status(tool: &ToolStatus) -> Span {
     match tool.ended_s {
-        Some(seconds) => format!("ended {} ago", duration(Duration::from_secs(seconds))),
-        None => format!("{:?}", tool.status).to_lowercase(),
+        Some(seconds) => Span::new(
+            format!("ended {} ago", duration(Duration::from_secs(seconds))),
+            Tone::Faint,
+        ),
+        None => Span::new(format!("{:?}", tool.status).to_lowercase(), tool.status),
     }
 }
 

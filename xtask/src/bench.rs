@@ -22,7 +22,16 @@ use crate::{
 };
 
 /// The benchmarks of `resmgr-tests`, a file each in its folder of benchmarks.
-const OF_TESTS: [&str; 7] = ["estimator", "exec", "hooks", "manager", "outside", "react", "sweep"];
+const OF_TESTS: [&str; 8] = [
+    "agent",
+    "estimator",
+    "exec",
+    "hooks",
+    "manager",
+    "outside",
+    "react",
+    "sweep",
+];
 
 const RUNS: u32 = 5;
 const REQUEST: &str = "{\"v\":1,\"method\":\"status\",\"params\":{}}\n";

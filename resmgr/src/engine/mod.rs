@@ -1,11 +1,12 @@
 //! `Engine`: drives a source, keeps what it told, has limits follow it; reads no clock of its own.
 
 mod adapting;
+mod detail;
 mod operations;
 mod told;
 mod tools;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use crate::{
     adapt::AdaptiveResourceManager,
@@ -16,6 +17,7 @@ use crate::{
     track::{ResourceTracker, TrackedTool},
 };
 
+use detail::InDetail;
 pub use tools::{NewTool, RegisterError};
 
 /// Events taken from the ring before anything else gets a turn.
@@ -235,23 +237,27 @@ impl<S: Source> Engine<S> {
         self.adjust_sums()
     }
 
-    /// What a tool uses, with its descriptors and connections in detail.
-    pub fn tool_usage(&mut self, tool: &TrackedTool) -> Result<ResourceUsage, SourceError> {
-        let ids: HashSet<ProcessId> = tool
-            .usage
-            .pids
-            .iter()
-            .filter_map(|&pid| self.tracker.process(pid))
-            .map(|process| process.sample.id)
-            .collect();
-        let pids: Vec<u32> = ids.iter().map(|id| id.pid).collect();
-        let mut files = self.source.details(&pids)?;
-        files.retain(|file| ids.contains(&file.id));
-        files.sort_unstable_by_key(|file| (file.id, file.fd));
-        let mut usage = ResourceUsage::from_parts(tool.usage.memory, tool.cpu_ns(), &files);
-        tool.by_client.add_to(&mut usage);
-        usage.memory_bytes = usize::try_from(tool.memory_bytes()).unwrap_or(usize::MAX);
-        Ok(usage)
+    /// What tools use, with their descriptors and connections in detail: all of them in one pass. The peers of a process's
+    /// connections are told where `shows_peers` says so.
+    pub fn tool_usages(
+        &mut self,
+        tools: &[TrackedTool],
+        shows_peers: impl Fn(ProcessId) -> bool,
+    ) -> Result<Vec<ResourceUsage>, SourceError> {
+        let mut found: Vec<InDetail> = tools.iter().map(InDetail::of).collect();
+        let mut whose: HashMap<ProcessId, usize> = HashMap::new();
+        for (n, tool) in tools.iter().enumerate() {
+            let processes = tool.usage.pids.iter().filter_map(|&pid| self.tracker.process(pid));
+            whose.extend(processes.map(|process| (process.sample.id, n)));
+        }
+        let pids: Vec<u32> = whose.keys().map(|id| id.pid).collect();
+        self.source.details(&pids, &mut |file| {
+            if let Some(&n) = whose.get(&file.id) {
+                found[n].take(&file);
+            }
+        })?;
+        let usages = found.into_iter().zip(tools);
+        Ok(usages.map(|(found, tool)| found.finish(tool, &shows_peers)).collect())
     }
 
     /// What one process uses, with its descriptors and connections in detail; `None` where there is no such process.
@@ -260,10 +266,19 @@ impl<S: Source> Engine<S> {
             return Ok(None);
         };
         let (id, memory, cpu_ns) = (process.sample.id, process.sample.memory, process.sample.cpu_ns);
-        let mut files = self.source.details(&[pid])?;
-        // Another process may have the same pid by now.
-        files.retain(|file| file.id == id);
+        let mut files = Vec::new();
+        self.source.details(&[pid], &mut |file| {
+            // Another process may have the same pid by now.
+            if file.id == id {
+                files.push(file);
+            }
+        })?;
         files.sort_unstable_by_key(|file| file.fd);
-        Ok(Some((ResourceUsage::from_parts(memory, cpu_ns, &files), files)))
+        let mut usage = ResourceUsage::without_files(memory, cpu_ns);
+        for file in &files {
+            usage.add_file(file);
+        }
+        usage.settle_connections();
+        Ok(Some((usage, files)))
     }
 }

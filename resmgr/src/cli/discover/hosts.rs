@@ -82,6 +82,6 @@ pub(super) fn host_of(comm: &str, command: &str, launched: &Launched) -> Option<
     let names = [Some(launched.program.as_str()), script, Some(comm)];
     HOSTS.iter().find(|host| {
         let is_name = |name: &&str| names.iter().flatten().any(|own| own.eq_ignore_ascii_case(name));
-        host.programs.iter().any(|name| is_name(&name)) || host.paths.iter().any(|part| program.contains(part))
+        host.programs.iter().any(is_name) || host.paths.iter().any(|part| program.contains(part))
     })
 }

@@ -168,7 +168,7 @@ fn an_ordinary_user_finds_their_own_alone_and_is_told_of_their_hosts_file() {
         fs::Permissions::from_mode(0o755),
     )
     .unwrap();
-    let others = Workload::over(others.arg(SECRET));
+    let others = Workload::over(&mut others);
     let own = Host::start(
         "claude",
         "child mcp-server-own",

@@ -16,8 +16,13 @@ use serde_json::{Value, json};
 const ROOTS: [&str; 2] = ["roots-3f9a2c", "127.77.13.9"];
 const USERS: [&str; 2] = ["users-8d41e7", "127.77.13.10"];
 
-/// A tool whose command line and whose peer are marked, and that came near a limit.
-fn start(agent: &Agent, tool: &str, [word, address]: [&str; 2], user: fn(&mut Command) -> &mut Command) -> Workload {
+/// A tool whose command line and whose peer are marked, and that came near a limit; and its peer.
+fn start(
+    agent: &Agent,
+    tool: &str,
+    [word, address]: [&str; 2],
+    user: fn(&mut Command) -> &mut Command,
+) -> (Workload, Workload) {
     let mut listener = Workload::start();
     let peer = listener.order(format!("listen {address}:0"));
     let mut exec = agent.exec(tool, &["--fds", "10:40", "--mode", "throttle"]);
@@ -26,9 +31,7 @@ fn start(agent: &Agent, tool: &str, [word, address]: [&str; 2], user: fn(&mut Co
     workload.order(format!("connect {peer} 2"));
     workload.order("open 33");
     workload.order("zombie");
-    // It accepts nothing, and its end leaves the connections as they are.
-    drop(listener);
-    workload
+    (workload, listener)
 }
 
 /// What is asked of a tool, and tells of no command line and no peer: with what it tells instead.
@@ -104,8 +107,8 @@ fn command_lines_and_peers_are_shown_to_root_and_their_owner_alone() {
     let log = folder.path().join("log");
     let shell = ["sh", "-c", "exec \"$@\" 2>\"$0\"", log.to_str().unwrap()];
     let agent = Agent::start_by(&shell, &["--log", "info", "--sweep-interval", "100ms"]);
-    let roots = start(&agent, "roots", ROOTS, |command| command);
-    let users = start(&agent, "users", USERS, |command| unprivileged(command));
+    let (roots, _peer_of_roots) = start(&agent, "roots", ROOTS, |command| command);
+    let (users, _peer_of_users) = start(&agent, "users", USERS, |command| unprivileged(command));
     for tool in ["roots", "users"] {
         agent.alert(tool, |alert| alert["kind"] == json!({"limit": "fds"}));
         wait_until("it is remembered", 30, || agent.remembered(tool) > 3);

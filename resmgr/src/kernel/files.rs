@@ -160,6 +160,27 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_threads_share_is_listed_once_and_one_of_a_threads_own_too() {
+        let mut visits = Visits::default();
+        let mut is_first = |tgid, files, fd| {
+            visits.is_first(&FileRecord {
+                tgid,
+                files,
+                fd,
+                ..FileRecord::default()
+            })
+        };
+        let leaders = [(7, 1, 0), (7, 1, 2)].map(|(tgid, files, fd)| is_first(tgid, files, fd));
+        assert_eq!(leaders, [true, true]);
+        // A thread that shares it, at once; one with a table of its own; and another that shares it.
+        let threads = [(7, 1, 0), (7, 1, 2), (7, 2, 0), (7, 2, 1), (7, 1, 0), (7, 1, 3)];
+        let threads = threads.map(|(tgid, files, fd)| is_first(tgid, files, fd));
+        assert_eq!(threads, [false, false, true, true, false, false]);
+        // Another process that shares it tells so: whose it is, is decided by who asks.
+        assert!(is_first(8, 1, 0));
+    }
+
+    #[test]
     fn a_memory_file_is_no_regular_file_but_a_file_on_tmpfs_is() {
         assert_eq!(kind(&named(TMP_FS, 0o100_777, "memfd:x")), FileKind::Memfd);
         assert_eq!(kind(&named(TMP_FS, 0o100_644, "notes")), FileKind::File);

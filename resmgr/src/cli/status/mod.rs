@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{Failure, failure::Code, output};
+use super::{Failure, output};
 use crate::{
     config::parse_duration,
     export::{Align, Column, Table, bytes, cores, count, duration},
@@ -118,11 +118,12 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
 pub(super) async fn show(socket: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let mut client = Client::connect(socket).await?;
     loop {
-        let report = client.status(arguments.params()).await?;
         let width = output::width();
         let lines = if arguments.json {
-            vec![serde_json::to_string(&report).map_err(|error| Failure::new(Code::Failed, error))?]
+            let report: Box<str> = client.status_json(arguments.params()).await?.into();
+            vec![report.into_string()]
         } else {
+            let report = client.status(arguments.params()).await?;
             told(&report, arguments.tool.as_ref(), arguments.pid.is_some(), width)
         };
         let Some(Watch(interval)) = arguments.watch else {

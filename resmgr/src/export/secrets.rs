@@ -236,9 +236,9 @@ mod tests {
     #[test]
     fn what_is_no_secret_stays() {
         for command in [
-            "npm exec @modelcontextprotocol/server-filesystem /home/user/a b",
-            "node /home/user/.npm/_npx/5a9d879542beca3a/node_modules/.bin/mcp-server-everything",
-            "/home/u/.vscode-server/bin/deadbeef00deadbeef00deadbeef00deadbeef00/node --type=extensionHost",
+            "npm exec @modelcontextprotocol/server-filesystem /srv/user/a b",
+            "node /srv/user/.npm/_npx/5a9d879542beca3a/node_modules/.bin/mcp-server-everything",
+            "/srv/u/.vscode-server/bin/deadbeef00deadbeef00deadbeef00deadbeef00/node --type=extensionHost",
             "/nix/store/0c5b1s2d3f4g5h6j7k8l9m0n1p2q3r4s-python3-3.12/bin/python3 -m mcp_server_git",
             "docker run -i --rm mcp/postgres",
             "x --author me --keyboard us --tokenizer bpe http://127.0.0.1:8080/x",

@@ -61,12 +61,12 @@ fn a_launcher_and_all_that_it_started_are_one_tool_of_the_nearest_host() {
         process(
             15,
             14,
-            "node /home/u/.npm/_npx/1/node_modules/.bin/mcp-server-everything",
+            "node /srv/u/.npm/_npx/1/node_modules/.bin/mcp-server-everything",
         ),
         process(16, 13, "other"),
         process(17, 10, "/usr/share/code/code --type=gpu"),
-        process(18, 10, "node /home/u/.vscode/extensions/x/server.js"),
-        process(19, 10, "node /home/u/notes-mcp/dist/index.js"),
+        process(18, 10, "node /srv/u/.vscode/extensions/x/server.js"),
+        process(19, 10, "node /srv/u/notes-mcp/dist/index.js"),
     ];
     assert_eq!(
         found(&processes),

@@ -4,7 +4,7 @@ use super::*;
 #[test]
 fn servers_are_found_by_what_launches_them() {
     for (command, name) in [
-        ("npx -y @modelcontextprotocol/server-filesystem /home/u", "filesystem"),
+        ("npx -y @modelcontextprotocol/server-filesystem /srv/u", "filesystem"),
         ("npm exec @modelcontextprotocol/server-everything", "everything"),
         ("npm exec @playwright/mcp@latest --headless", "playwright"),
         ("npx -y -p @upstash/context7-mcp@1.0.6 run-it", "context7"),
@@ -13,8 +13,8 @@ fn servers_are_found_by_what_launches_them() {
         ("uvx mcp-server-fetch", "fetch"),
         ("uv tool uvx --from git+https://github.com/a/b-mcp serve", "b"),
         ("uv tool run mcp-server-git==2025.1 --repository /x", "git"),
-        ("uv --directory /home/u/weather-mcp run server.py", "weather"),
-        ("uv run --with mcp[cli] mcp run /home/u/weather/server.py", "weather"),
+        ("uv --directory /srv/u/weather-mcp run server.py", "weather"),
+        ("uv run --with mcp[cli] mcp run /srv/u/weather/server.py", "weather"),
         ("pipx run mcp-server-time", "time"),
         ("docker run -i --rm -e TOKEN mcp/fetch", "fetch"),
         (
@@ -23,13 +23,10 @@ fn servers_are_found_by_what_launches_them() {
         ),
         ("docker run -i r:5000/x/some-mcp@sha256:00", "some"),
         ("/usr/bin/python3 -m mcp_server_git --repository /x", "git"),
-        ("/home/u/.venv/bin/python3.12 /home/u/.venv/bin/mcp-server-time", "time"),
-        ("python -u /home/u/weather-mcp/src/server.py", "weather"),
+        ("/srv/u/.venv/bin/python3.12 /srv/u/.venv/bin/mcp-server-time", "time"),
+        ("python -u /srv/u/weather-mcp/src/server.py", "weather"),
         ("python3 -m mcp.server.fastmcp", "mcp-server-fastmcp"),
-        (
-            "node /home/u/.npm/_npx/5a/node_modules/.bin/mcp-server-memory",
-            "memory",
-        ),
+        ("node /srv/u/.npm/_npx/5a/node_modules/.bin/mcp-server-memory", "memory"),
         (
             "node --max-old-space-size=512 -r dotenv /srv/x/node_modules/@acme/mcp/dist/index.js",
             "acme",
@@ -39,7 +36,7 @@ fn servers_are_found_by_what_launches_them() {
         ("/opt/bin/github-mcp-server stdio", "github"),
         ("/bin/sh /tmp/mcp-server-notes.sh", "notes"),
         ("mcp-server-sqlite --db-path /x", "sqlite"),
-        ("/usr/bin/python3 /usr/local/bin/fastmcp run /home/u/notes.py", "notes"),
+        ("/usr/bin/python3 /usr/local/bin/fastmcp run /srv/u/notes.py", "notes"),
     ] {
         let launched = Launched::of(command);
         assert!(launched.is_server, "{command}: {launched:?}");
@@ -62,9 +59,9 @@ fn what_only_mentions_servers_is_none() {
         "python3 /usr/bin/pip install mcp-server-fetch",
         "python3 -c import mcp; print(mcp)",
         "node -e require('mcp')",
-        "node /home/u/mcp/tools/format.js",
-        "node /home/u/mcp-server.test.js",
-        "python3 /home/u/mcp_client.py",
+        "node /srv/u/mcp/tools/format.js",
+        "node /srv/u/mcp-server.test.js",
+        "python3 /srv/u/mcp_client.py",
         "uvx ruff check mcp",
         "docker run --name mcp -d mongo:7",
         "docker build -t mcp/fetch .",

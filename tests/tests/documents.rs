@@ -183,6 +183,42 @@ fn the_report_is_json_that_others_can_read() {
     assert_eq!(output.code, Some(0), "{}", output.stderr);
 }
 
+/// The paths that a JSON schema allows, as [`paths`] has them.
+fn schema_paths(schema: &Value, root: &Value, path: &str, found: &mut BTreeSet<String>) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let name = name.trim_start_matches("#/$defs/");
+        schema_paths(&root["$defs"][name], root, path, found);
+    }
+    for either in schema["anyOf"].as_array().into_iter().flatten() {
+        schema_paths(either, root, path, found);
+    }
+    if schema["items"].is_object() {
+        let path = format!("{path}[]");
+        schema_paths(&schema["items"], root, &path, found);
+        found.insert(path);
+    }
+    for (key, value) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
+        schema_paths(value, root, &path, found);
+        if value["items"].is_null() {
+            found.insert(path);
+        }
+    }
+}
+
+#[test]
+fn every_field_of_what_is_discovered_is_documented_and_no_other() {
+    let schema = run(Command::new(binary("resmgr")).args(["discover", "--schema"])).stdout;
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let mut found = BTreeSet::new();
+    schema_paths(&schema, &schema, "", &mut found);
+    assert_eq!(found, documented(&document("discover.md")));
+}
+
 #[test]
 fn every_flag_is_documented() {
     let page = document("cli.md");
@@ -190,6 +226,7 @@ fn every_flag_is_documented() {
         "agent",
         "exec",
         "attach",
+        "discover",
         "status",
         "top",
         "limits show",

@@ -45,8 +45,8 @@ Usage: cargo xtask COMMAND
   lint                           formatting, clippy, documentation, tidy
   tidy                           the rules that no compiler checks
   bench NAME [--vm KERNEL]       as root; prints, judges nothing; `--vm` in a virtual machine with that kernel
+      agent                      with 1,000 tools of 5,000 processes: `status --json`, a scrape, CPU time beyond the sweeps, memory
       startup                    from start to first answer, and memory at rest
-      agent                      with 1,000 tools of 5 processes: a scrape, `status --json`, CPU time, memory
       estimator                  a sample and a series' state, over 4,000 series; scores of the committed series
       exec                       `resmgr exec` beyond the host's own cgroup move; how soon `status --json` answers
       hooks                      each hook by the kernel's BPF statistics, in a tool and in none

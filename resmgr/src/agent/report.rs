@@ -8,8 +8,9 @@ use std::cmp::Reverse;
 
 use super::{configuration::Configuration, proc, server::Caller, tools::is_theirs};
 use crate::{
+    enforce,
     engine::Engine,
-    model::{Clock, ProcessSample, Source, SourceError, Timestamp},
+    model::{Clock, ProcessId, ProcessSample, Source, SourceError, Timestamp},
     protocol::{
         AgentStatus, DescriptorStatus, HistoryStatus, ProcessSelection, ProcessStatus, Refusal, RefusalCode,
         STATUS_VERSION, SortKey, StatusParams, StatusReport,
@@ -62,6 +63,16 @@ pub(super) fn status<S: Source>(
 /// An ordinary user sees the processes that are theirs alone.
 fn may_see(caller: Caller, sample: &ProcessSample) -> bool {
     caller.sees_all() || is_theirs(caller, sample.uid, sample.euid)
+}
+
+/// Whether a process is the caller's now: it may have become another's since a sweep saw whose it was. Asked after what is to be
+/// shown has been read.
+fn is_theirs_now(caller: Caller, id: ProcessId) -> bool {
+    let is_theirs = || {
+        let now = enforce::describe(id.pid).filter(|now| now.id.is_same_by_tick(id));
+        now.is_some_and(|now| is_theirs(caller, now.uid, now.euid))
+    };
+    caller.is_root() || is_theirs()
 }
 
 /// What the agent says of itself, to whoever asks.
@@ -126,10 +137,8 @@ fn list<S: Source>(engine: &Engine<S>, params: &StatusParams, caller: Caller) ->
     if !all {
         shown.truncate(params.limit);
     }
-    shown
-        .into_iter()
-        .map(|process| describe(process, tracker, caller))
-        .collect()
+    let describe = |process| describe(process, tracker, caller);
+    shown.into_iter().map(describe).collect()
 }
 
 /// Orders processes, the largest first; equals by pid.
@@ -165,20 +174,27 @@ fn one_process<S: Source>(engine: &mut Engine<S>, pid: u32, caller: Caller) -> R
         let message = format!("there is no process {pid}, or it is not yours");
         Refusal::new(RefusalCode::NotFound, message)
     };
-    let mut status = visible
-        .map(|process| describe(process, engine.tracker(), caller))
-        .ok_or_else(absent)?;
-    let own = engine.tracker().process(pid).map(|process| &process.sample);
-    let is_own = own.is_some_and(|sample| is_theirs(caller, sample.uid, sample.euid));
+    let visible = visible.ok_or_else(absent)?;
+    let id = visible.sample.id;
+    let mut status = describe(visible, engine.tracker(), caller);
     if let Some((usage, files)) = engine.process_usage(pid)? {
         let descriptors = files.into_iter().map(|file| DescriptorStatus {
             fd: file.fd,
             kind: file.kind,
             connection: file.connection,
         });
-        // Whom others talk to is theirs and root's to know.
-        status.descriptors = is_own.then(|| descriptors.collect());
+        status.descriptors = Some(descriptors.collect());
         status.usage = Some(usage);
+    }
+    if !is_theirs_now(caller, id) {
+        if !caller.sees_all() {
+            return Err(absent());
+        }
+        // Whom others talk to is theirs and root's to know.
+        status.descriptors = None;
+        if let Some(usage) = &mut status.usage {
+            usage.connections.clear();
+        }
     }
     Ok(status)
 }
@@ -196,9 +212,11 @@ fn describe(process: &TrackedProcess, tracker: &ResourceTracker, caller: Caller)
         uid: sample.uid,
         start_time_ns: sample.id.start_ns,
         comm: sample.comm.to_string(),
-        command: (!sample.kernel_thread && is_theirs(caller, sample.uid, sample.euid))
-            .then(|| proc::command(sample.id))
-            .flatten(),
+        command: if sample.kernel_thread {
+            None
+        } else {
+            proc::command(sample.id).filter(|_| is_theirs_now(caller, sample.id))
+        },
         tool: tool.map(|tool| tool.name.clone()),
         tool_instance: tool.map(|tool| tool.instance),
         threads: sample.threads,

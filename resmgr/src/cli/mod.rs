@@ -7,6 +7,7 @@ mod audit;
 mod backtest;
 mod cleanup;
 mod config;
+mod discover;
 mod doctor;
 mod exec;
 mod explain;
@@ -55,6 +56,8 @@ enum Command {
     Exec(exec::Arguments),
     /// Make processes that run already a tool.
     Attach(attach::Arguments),
+    /// Find MCP servers and commands of AI agents that run already, and say how each would become a tool. Changes nothing.
+    Discover(discover::Arguments),
     /// Show and set the limits of tools.
     Limits(limits::Arguments),
     /// Show what tools used over time.
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         // Ends as the command ends.
         Command::Exec(arguments) => return exec::run(&arguments, &socket),
         Command::Attach(arguments) => attach::run(&arguments, &socket),
+        Command::Discover(arguments) => discover::run(&arguments, &socket),
         Command::Limits(arguments) => limits::run(&arguments, &socket),
         Command::History(arguments) => history::run(&arguments, &socket),
         Command::Report(arguments) => report::run(&arguments, &socket),

@@ -1,6 +1,7 @@
 //! `Engine`: drives a source, keeps what it told, has limits follow it; reads no clock of its own.
 
 mod adapting;
+mod detail;
 mod operations;
 mod told;
 mod tools;
@@ -16,6 +17,7 @@ use crate::{
     track::{ResourceTracker, TrackedTool},
 };
 
+use detail::InDetail;
 pub use tools::{NewTool, RegisterError};
 
 /// Events taken from the ring before anything else gets a turn.
@@ -235,33 +237,27 @@ impl<S: Source> Engine<S> {
         self.adjust_sums()
     }
 
-    /// What tools use, with their descriptors and connections in detail: one pass over the processes of all.
+    /// What tools use, with their descriptors and connections in detail: all of them in one pass. The peers of a process's
+    /// connections are told where `shows_peers` says so.
     pub fn tool_usages(
         &mut self,
-        is_wanted: impl Fn(&TrackedTool) -> bool,
-    ) -> Result<HashMap<ToolSlot, ResourceUsage>, SourceError> {
-        let mut tool_of: HashMap<ProcessId, ToolSlot> = HashMap::new();
-        for tool in self.tracker.tools().filter(|tool| is_wanted(tool)) {
+        tools: &[TrackedTool],
+        shows_peers: impl Fn(ProcessId) -> bool,
+    ) -> Result<Vec<ResourceUsage>, SourceError> {
+        let mut found: Vec<InDetail> = tools.iter().map(InDetail::of).collect();
+        let mut whose: HashMap<ProcessId, usize> = HashMap::new();
+        for (n, tool) in tools.iter().enumerate() {
             let processes = tool.usage.pids.iter().filter_map(|&pid| self.tracker.process(pid));
-            tool_of.extend(processes.map(|process| (process.sample.id, tool.identity.slot)));
+            whose.extend(processes.map(|process| (process.sample.id, n)));
         }
-        let pids: Vec<u32> = tool_of.keys().map(|id| id.pid).collect();
-        let mut files: HashMap<ToolSlot, Vec<FileSample>> = HashMap::new();
-        for file in self.source.details(&pids)? {
-            if let Some(slot) = tool_of.get(&file.id) {
-                files.entry(*slot).or_default().push(file);
+        let pids: Vec<u32> = whose.keys().map(|id| id.pid).collect();
+        self.source.details(&pids, &mut |file| {
+            if let Some(&n) = whose.get(&file.id) {
+                found[n].take(&file);
             }
-        }
-        let usage = |tool: &TrackedTool| {
-            let mut files = files.remove(&tool.identity.slot).unwrap_or_default();
-            files.sort_unstable_by_key(|file| (file.id, file.fd));
-            let mut usage = ResourceUsage::from_parts(tool.usage.memory, tool.cpu_ns(), &files);
-            tool.by_client.add_to(&mut usage);
-            usage.memory_bytes = usize::try_from(tool.memory_bytes()).unwrap_or(usize::MAX);
-            (tool.identity.slot, usage)
-        };
-        let wanted = self.tracker.tools().filter(|tool| is_wanted(tool));
-        Ok(wanted.map(usage).collect())
+        })?;
+        let usages = found.into_iter().zip(tools);
+        Ok(usages.map(|(found, tool)| found.finish(tool, &shows_peers)).collect())
     }
 
     /// What one process uses, with its descriptors and connections in detail; `None` where there is no such process.
@@ -270,10 +266,19 @@ impl<S: Source> Engine<S> {
             return Ok(None);
         };
         let (id, memory, cpu_ns) = (process.sample.id, process.sample.memory, process.sample.cpu_ns);
-        let mut files = self.source.details(&[pid])?;
-        // Another process may have the same pid by now.
-        files.retain(|file| file.id == id);
+        let mut files = Vec::new();
+        self.source.details(&[pid], &mut |file| {
+            // Another process may have the same pid by now.
+            if file.id == id {
+                files.push(file);
+            }
+        })?;
         files.sort_unstable_by_key(|file| file.fd);
-        Ok(Some((ResourceUsage::from_parts(memory, cpu_ns, &files), files)))
+        let mut usage = ResourceUsage::without_files(memory, cpu_ns);
+        for file in &files {
+            usage.add_file(file);
+        }
+        usage.settle_connections();
+        Ok(Some((usage, files)))
     }
 }

@@ -1,10 +1,13 @@
 //! What a descriptor's record means: its kind, and for connections state and peer.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use resmgr_common::{Address, FileRecord};
 
-use crate::model::{Connection, FileKind, FileSample, ProcessId, Protocol, SocketId, SocketState};
+use crate::model::{Connection, FileKind, FileSample, ProcessId, Protocol, SocketId, SocketState, TableId};
 
 /// Magic number of the file system of anonymous inodes (`ANON_INODE_FS_MAGIC`).
 const ANON_INODE_FS: u64 = 0x0904_1934;
@@ -20,6 +23,27 @@ const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
 const IPPROTO_MPTCP: u16 = 262;
 
+/// Which of a process's tables have been visited: the iterator may come to one again for each thread.
+#[derive(Default)]
+pub(super) struct Visits {
+    seen: HashSet<(u32, u64)>,
+    /// Process, table and number of the record before.
+    last: (u32, u64, u32),
+    is_first: bool,
+}
+
+impl Visits {
+    /// Whether a record is of a table's first visit. In each the numbers ascend.
+    pub(super) fn is_first(&mut self, record: &FileRecord) -> bool {
+        let (pid, table, fd) = self.last;
+        self.last = (record.tgid, record.files, record.fd);
+        if (pid, table) != (record.tgid, record.files) || record.fd <= fd {
+            self.is_first = self.seen.insert((record.tgid, record.files));
+        }
+        self.is_first
+    }
+}
+
 /// A record's meaning.
 pub(super) fn decode(record: &FileRecord) -> FileSample {
     let connection = connection(record).filter(Connection::counts);
@@ -28,6 +52,7 @@ pub(super) fn decode(record: &FileRecord) -> FileSample {
             pid: record.tgid,
             start_ns: record.start_ns,
         },
+        table: TableId(record.files),
         fd: record.fd,
         kind: kind(record),
         connection,
@@ -132,6 +157,27 @@ mod tests {
         ] {
             assert_eq!(kind(&named(ANON_INODE_FS, 0o100_600, name)), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_table_that_threads_share_is_listed_once_and_one_of_a_threads_own_too() {
+        let mut visits = Visits::default();
+        let mut is_first = |tgid, files, fd| {
+            visits.is_first(&FileRecord {
+                tgid,
+                files,
+                fd,
+                ..FileRecord::default()
+            })
+        };
+        let leaders = [(7, 1, 0), (7, 1, 2)].map(|(tgid, files, fd)| is_first(tgid, files, fd));
+        assert_eq!(leaders, [true, true]);
+        // A thread that shares it, at once; one with a table of its own; and another that shares it.
+        let threads = [(7, 1, 0), (7, 1, 2), (7, 2, 0), (7, 2, 1), (7, 1, 0), (7, 1, 3)];
+        let threads = threads.map(|(tgid, files, fd)| is_first(tgid, files, fd));
+        assert_eq!(threads, [false, false, true, true, false, false]);
+        // Another process that shares it tells so: whose it is, is decided by who asks.
+        assert!(is_first(8, 1, 0));
     }
 
     #[test]

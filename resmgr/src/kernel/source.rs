@@ -1,8 +1,6 @@
 //! The programs at work, as the [`Source`] that everything above reads.
 
-use std::collections::HashSet;
-
-use super::{KernelError, events, files, inspect::process_clock_ns, load::Kernel, tools::ToolMaps};
+use super::{KernelError, events, files, files::Visits, inspect::process_clock_ns, load::Kernel, tools::ToolMaps};
 use crate::model::{
     Capabilities, Drained, EventCounts, FileSample, Joining, KernelEvent, Losses, MapUse, ProcessId, ProgramCost,
     Source, SourceError, Sweep, Timestamp, ToolAdjustment, ToolIdentity, ToolLimits, ToolSlot, ToolSums,
@@ -34,17 +32,14 @@ impl Source for Kernel {
         self.run_sweep().map_err(|error| source_error("sweep", &error))
     }
 
-    fn details(&mut self, pids: &[u32]) -> Result<Vec<FileSample>, SourceError> {
-        let mut samples = Vec::new();
-        let mut seen = HashSet::new();
+    fn details(&mut self, pids: &[u32], take: &mut dyn FnMut(FileSample)) -> Result<(), SourceError> {
+        let mut visits = Visits::default();
         self.run_details(pids, |record| {
-            // The iterator visits a table once for each thread.
-            if seen.insert((record.files, record.fd)) {
-                samples.push(files::decode(record));
+            if visits.is_first(record) {
+                take(files::decode(record));
             }
         })
-        .map_err(|error| source_error("read descriptors", &error))?;
-        Ok(samples)
+        .map_err(|error| source_error("read descriptors", &error))
     }
 
     fn counts(&mut self) -> Result<Vec<(ProcessId, Option<ToolSlot>, EventCounts)>, SourceError> {

@@ -138,6 +138,8 @@ impl Connection {
 pub struct FileSample {
     /// The process.
     pub id: super::ProcessId,
+    /// The table that it is in.
+    pub table: super::TableId,
     /// Descriptor number.
     pub fd: u32,
     /// Kind.

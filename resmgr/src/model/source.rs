@@ -136,8 +136,8 @@ pub trait Source {
     /// Reads the truth of every process, and puts it in the place of what events had estimated.
     fn sweep(&mut self) -> Result<Sweep, SourceError>;
 
-    /// Reads the open descriptors of the given processes.
-    fn details(&mut self, pids: &[u32]) -> Result<Vec<FileSample>, SourceError>;
+    /// Reads the open descriptors of the given processes, and hands on each: a process's distinct tables one after the other.
+    fn details(&mut self, pids: &[u32], take: &mut dyn FnMut(FileSample)) -> Result<(), SourceError>;
 
     /// Reads what events have counted for every process, without a sweep.
     fn counts(&mut self) -> Result<Vec<(ProcessId, Option<ToolSlot>, EventCounts)>, SourceError>;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Connection, FileKind, FileSample, Memory};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What one process or one tool uses now.
 ///
@@ -27,24 +27,29 @@ pub struct ResourceUsage {
 }
 
 impl ResourceUsage {
-    /// Puts together what a sweep's counts and a detailed pass found.
-    pub fn from_parts(memory: Option<Memory>, cpu_ns: u64, files: &[FileSample]) -> Self {
-        let mut by_kind = BTreeMap::new();
-        let mut connections = BTreeSet::new();
-        for file in files {
-            *by_kind.entry(file.kind).or_default() += 1;
-            connections.extend(file.connection);
-        }
+    /// What a sweep's counts tell, with no descriptor yet.
+    pub fn without_files(memory: Option<Memory>, cpu_ns: u64) -> Self {
         Self {
             memory_bytes: memory.map_or(0, |memory| {
                 usize::try_from(memory.counted_bytes()).unwrap_or(usize::MAX)
             }),
             cpu_time_ms: cpu_ns / 1_000_000,
-            file_handles: files.iter().map(|file| file.fd).collect(),
-            network_connections: connections.iter().map(|connection| connection.inode).collect(),
             memory,
-            file_handles_by_kind: by_kind,
-            connections: connections.into_iter().collect(),
+            ..Self::default()
         }
+    }
+
+    /// Adds a descriptor that a detailed pass found.
+    pub fn add_file(&mut self, file: &FileSample) {
+        self.file_handles.push(file.fd);
+        *self.file_handles_by_kind.entry(file.kind).or_default() += 1;
+        self.connections.extend(file.connection);
+    }
+
+    /// Counts each connection once: after the last descriptor.
+    pub fn settle_connections(&mut self) {
+        self.connections.sort_unstable();
+        self.connections.dedup();
+        self.network_connections = self.connections.iter().map(|connection| connection.inode).collect();
     }
 }

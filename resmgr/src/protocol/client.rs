@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{
@@ -19,9 +20,9 @@ use tokio::{
 use super::{
     AdjustParams, AlertsParams, AlertsReport, AttachParams, BeginOperationParams, CleanUpParams, CleanUpReport,
     ConfigurationParams, ConfigurationReport, EndOperationParams, FrameError, HistoryParams, HistoryReport,
-    InitializeParams, LimitsSet, Lines, MAX_RESPONSE_BYTES, Method, OperationBegun, Outcome, Refusal, RegisterParams,
-    Registered, Reloaded, ReportParams, Reported, Request, Response, SetLimitsParams, StatusParams, StatusReport,
-    ToldStatus, ToolState, WatchParams,
+    InitializeParams, LimitsSet, Lines, MAX_RESPONSE_BYTES, Method, OperationBegun, Refusal, RegisterParams,
+    Registered, Reloaded, ReportParams, Reported, Request, SetLimitsParams, StatusParams, StatusReport, ToldStatus,
+    ToolState, WatchParams,
 };
 use crate::model::{LONGEST_GRACE_MS, OperationUse};
 
@@ -68,6 +69,14 @@ pub enum ClientError {
     Refused(#[from] Refusal),
 }
 
+/// A [`Response`](super::Response) whose content is yet to be read: answers may be long, and are read once.
+#[derive(Deserialize)]
+struct Answered<'a> {
+    #[serde(borrow)]
+    ok: Option<&'a RawValue>,
+    error: Option<Refusal>,
+}
+
 /// A connection to the agent.
 pub struct Client {
     path: PathBuf,
@@ -92,6 +101,11 @@ impl Client {
 
     /// Asks what is used now.
     pub async fn status(&mut self, params: StatusParams) -> Result<StatusReport, ClientError> {
+        self.ask(Method::Status(params)).await
+    }
+
+    /// The same as the JSON that the agent wrote: for who hands it on, and reads nothing of it.
+    pub async fn status_json(&mut self, params: StatusParams) -> Result<Box<RawValue>, ClientError> {
         self.ask(Method::Status(params)).await
     }
 
@@ -203,10 +217,15 @@ impl Client {
             Err(FrameError::Io(error)) => return Err(gone(error.to_string())),
             Err(error) => return Err(garbled(error.to_string())),
         };
-        let response: Response<T> = serde_json::from_slice(&answer).map_err(|error| garbled(error.to_string()))?;
-        match response.outcome {
-            Outcome::Ok(content) => Ok(content),
-            Outcome::Error(refusal) => Err(refusal.into()),
+        let answered: Answered<'_> = serde_json::from_slice(&answer).map_err(|error| garbled(error.to_string()))?;
+        match answered {
+            Answered {
+                error: Some(refusal), ..
+            } => Err(refusal.into()),
+            Answered { ok: Some(content), .. } => {
+                serde_json::from_str(content.get()).map_err(|error| garbled(error.to_string()))
+            }
+            Answered { .. } => Err(garbled("neither `ok` nor `error` is in its answer".to_owned())),
         }
     }
 }

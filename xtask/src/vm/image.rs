@@ -37,6 +37,14 @@ const ON_THE_HOST: &[(&str, &str)] = &[
         "documents",
         "it compares documents with programs, which no kernel changes, by tools that the machine lacks",
     ),
+    (
+        "discover",
+        "it goes by command lines, which no kernel changes, of programs under names that bash gives them",
+    ),
+    (
+        "privacy",
+        "what is told to whom is decided by the agent, which no kernel changes",
+    ),
     ("proxy", "it passes on what is said, which no kernel changes"),
     (
         "clients",

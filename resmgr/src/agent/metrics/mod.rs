@@ -189,11 +189,12 @@ impl Metrics {
         for tool in ended {
             all.entry(key(tool)).or_default().0 += totals(tool);
         }
-        let mut uses = engine.tool_usages(|_| true)?;
-        for tool in engine.tracker().tools() {
+        let tools: Vec<TrackedTool> = engine.tracker().tools().cloned().collect();
+        // Of connections their states are told, of which each has one; peers are not told.
+        let usages = engine.tool_usages(&tools, |_| true)?;
+        for (tool, usage) in tools.iter().zip(usages) {
             let (counted, now) = all.entry(key(tool)).or_default();
             *counted += totals(tool);
-            let usage = uses.remove(&tool.identity.slot).unwrap_or_default();
             *now.get_or_insert_default() += running(engine, tool, usage);
         }
         let measured = all

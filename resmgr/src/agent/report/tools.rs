@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::is_theirs_now;
 use crate::{
     agent::server::Caller,
     enforce,
@@ -33,17 +34,17 @@ pub(super) fn list<S: Source>(
         .cloned()
         .collect();
     let ended: Vec<TrackedTool> = engine.ended_tools().filter(|tool| is_shown(tool)).cloned().collect();
-    let mut usages = engine.tool_usages(is_shown)?;
     let mut shown = Vec::new();
-    for tool in running {
-        let usage = usages.remove(&tool.identity.slot).unwrap_or_default();
+    // A tool may have processes that are another user's: they became so.
+    let usages = engine.tool_usages(&running, |id| is_theirs_now(caller, id))?;
+    for (tool, usage) in running.into_iter().zip(usages) {
         let mut status = describe(&tool, usage, engine.tracker(), now);
         status.learned = learned(engine, &tool, params.forecast, now);
         status.growth = engine.growth(tool.identity.instance).cloned();
         shown.push(status);
     }
     for tool in ended {
-        let usage = ResourceUsage::from_parts(None, tool.cpu_ns(), &[]);
+        let usage = ResourceUsage::without_files(None, tool.cpu_ns());
         shown.push(describe(&tool, usage, engine.tracker(), now));
     }
     Ok(shown)

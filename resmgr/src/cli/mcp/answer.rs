@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::question;
 use crate::{
     cli::{Failure, alerts, explain, history, limits, status},
+    export::redacted,
     model::{Alert, HostTotals, ToolName},
     protocol::{
         AlertsParams, AlertsReport, Client, ClientError, HistoryReport, LimitsSet, ProcessSelection, ProcessStatus,
@@ -73,7 +74,7 @@ pub(super) async fn status(socket: &Path, asked: question::Status) -> Answer<Sta
         tool: asked.tool.clone(),
         ..StatusParams::default()
     };
-    let report = client.status(params).await?;
+    let mut report = client.status(params).await?;
     if let Some(name) = asked.tool.as_ref().filter(|_| report.tools.is_empty()) {
         return Err(missing(&mut client, name).await);
     }
@@ -81,6 +82,7 @@ pub(super) async fn status(socket: &Path, asked: question::Status) -> Answer<Sta
     if report.tools.is_empty() {
         lines.push(format!("No tool of yours runs. {HOW}"));
     }
+    report.tools.iter_mut().for_each(without_others_peers);
     let status = Status {
         taken_at: report.taken_at,
         host: report.host,
@@ -90,11 +92,19 @@ pub(super) async fn status(socket: &Path, asked: question::Status) -> Answer<Sta
     Ok((status, lines))
 }
 
+/// Leaves out whom another user's tool is connected with: root sees that, and it is not for a model to read.
+pub(super) fn without_others_peers(tool: &mut ToolStatus) {
+    if tool.uid != rustix::process::geteuid().as_raw() {
+        tool.usage.connections.clear();
+    }
+}
+
 /// Why a tool's limits are what they are.
 pub(super) async fn explain(socket: &Path, asked: question::Explain) -> Answer<Explained> {
     let mut client = Client::connect(socket).await?;
     match explain::ask(&mut client, &asked.tool, asked.instance).await {
-        Ok((tools, history)) => {
+        Ok((mut tools, history)) => {
+            tools.iter_mut().for_each(without_others_peers);
             let lines = explain::told(&asked.tool, &tools, history.as_ref(), None);
             Ok((Explained { tools }, lines))
         }
@@ -153,14 +163,12 @@ pub(super) async fn top(socket: &Path, asked: question::Top) -> Answer<Top> {
     if let Some(name) = asked.tool.as_ref().filter(|_| report.tools.is_empty()) {
         return Err(missing(&mut client, name).await);
     }
-    // Root sees all command lines, and what they hold is not for a model to read.
+    // Root sees all command lines, and what they hold is not for a model to read; nor are secrets in the user's own.
     let own = rustix::process::geteuid().as_raw();
-    let others = report
-        .processes
-        .iter_mut()
-        .flatten()
-        .filter(|process| process.uid != own);
-    others.for_each(|process| process.command = None);
+    for process in report.processes.iter_mut().flatten() {
+        let command = process.command.take().filter(|_| process.uid == own);
+        process.command = command.as_deref().map(redacted);
+    }
     let lines = status::told(&report, asked.tool.as_ref(), false, None);
     let top = Top {
         taken_at: report.taken_at,

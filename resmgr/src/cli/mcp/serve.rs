@@ -309,7 +309,8 @@ impl ServerHandler for Server {
             tool: Some(name.clone()),
             ..StatusParams::default()
         };
-        let report = client.status(params).await.map_err(failed)?;
+        let mut report = client.status(params).await.map_err(failed)?;
+        report.tools.iter_mut().for_each(answer::without_others_peers);
         if report.tools.is_empty() {
             let NoAnswer(why) = answer::missing(&mut client, &name).await;
             return Err(ErrorData::resource_not_found(why, None));

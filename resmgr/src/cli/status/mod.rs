@@ -118,19 +118,22 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> Result<(), Failure> {
 pub(super) async fn show(socket: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let mut client = Client::connect(socket).await?;
     loop {
-        let report = client.status(arguments.params()).await?;
         let width = output::width();
-        let told = || told(&report, arguments.tool.as_ref(), arguments.pid.is_some(), width);
-        if arguments.json {
-            output::print_json(&report)?;
-        } else if width.is_some() && arguments.watch.is_some() {
-            output::redraw(&told())?;
+        let lines = if arguments.json {
+            let report: Box<str> = client.status_json(arguments.params()).await?.into();
+            vec![report.into_string()]
         } else {
-            output::print(&told())?;
-        }
-        let Some(Watch(interval)) = arguments.watch else {
-            return Ok(());
+            let report = client.status(arguments.params()).await?;
+            told(&report, arguments.tool.as_ref(), arguments.pid.is_some(), width)
         };
+        let Some(Watch(interval)) = arguments.watch else {
+            return Ok(output::print(&lines)?);
+        };
+        if width.is_some() && !arguments.json {
+            output::redraw(&lines)?;
+        } else {
+            output::print(&lines)?;
+        }
         tokio::time::sleep(interval).await;
     }
 }

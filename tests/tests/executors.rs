@@ -429,8 +429,8 @@ async fn in_enforce_a_server_that_was_ended_for_its_limits_is_begun_anew() {
         ..limits
     };
     let tool = Tool {
-        base_limits: cpu(tool.base_limits.clone()),
-        max_limits: cpu(tool.max_limits.clone()),
+        base_limits: cpu(tool.base_limits),
+        max_limits: cpu(tool.max_limits),
         mode: Mode::Enforce,
         ..tool
     };

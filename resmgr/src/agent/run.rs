@@ -86,6 +86,7 @@ pub async fn run(mut options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Re
         Some((_, address)) => MetricsListen::At(address),
         None => MetricsListen::Off,
     });
+    let config = &options.configuration.config;
     let mut state_made = Vec::new();
     let mut journal = None;
     let mut mounts = Mounts::default();
@@ -95,19 +96,14 @@ pub async fn run(mut options: AgentOptions, ready: impl FnOnce(), stop: mpsc::Re
         // It is opened while the programs load.
         let history = Historian::start(HistoryOptions {
             path: (!options.ephemeral).then(|| options.state_dir.join("history.redb")),
-            retention: options.configuration.config.retention,
+            retention: config.retention,
         })?;
         mounts.ensure()?;
         let facts = HostFacts::look(options.btf.as_deref());
         let kernel = start_kernel(&facts, &options)?;
         mounts.release();
-        let (tools, endings) = Tools::new(
-            facts.cgroup2,
-            options.cgroup_root.clone(),
-            options.configuration.config.rules.clone(),
-            options.configuration.config.limits.clone(),
-            opened,
-        );
+        let (rules, limits) = (config.rules.clone(), config.limits.clone());
+        let (tools, endings) = Tools::new(facts.cgroup2, options.cgroup_root.clone(), rules, limits, opened);
         let (ask, clients) = mpsc::channel(WAITING_REQUESTS);
         let (scrape, scrapers) = mpsc::channel(WAITING_REQUESTS);
         let told = Told {

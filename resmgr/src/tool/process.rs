@@ -84,7 +84,7 @@ impl ProcessExecutor {
 
     async fn run(&self, input: Value, execution: Execution) -> Result<Value, ProcessError> {
         let io = |source| ProcessError::Io {
-            program: self.0.program.clone(),
+            program: self.0.path.clone(),
             source,
         };
         let mut child = self.0.spawn(&execution, Stdio::piped())?;
@@ -98,7 +98,7 @@ impl ProcessExecutor {
         let ((), printed, said) = tokio::join!(write, read(stdout), read(stderr));
         let (printed, said) = (printed.map_err(io)?, said.map_err(io)?);
         if printed.len() as u64 > MOST_OUTPUT || said.len() as u64 > MOST_OUTPUT {
-            let program = self.0.program.clone();
+            let program = self.0.path.clone();
             return Err(ProcessError::TooLong { program });
         }
         let status = child.wait().await.map_err(io)?;
@@ -106,7 +106,7 @@ impl ProcessExecutor {
             let last = said.len().saturating_sub(TOLD);
             let said = String::from_utf8_lossy(said.get(last..).unwrap_or_default());
             return Err(ProcessError::Ended {
-                program: self.0.program.clone(),
+                program: self.0.path.clone(),
                 status,
                 said: said.trim_end().to_owned(),
             });

@@ -14,7 +14,7 @@ use crate::{
 /// What is to be started.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
-    pub(super) program: OsString,
+    pub(super) path: OsString,
     pub(super) arguments: Vec<OsString>,
     pub(super) variables: Vec<(OsString, OsString)>,
     /// Not where no agent answers.
@@ -46,7 +46,7 @@ impl Program {
     /// A program, found as a shell finds it.
     pub(super) fn new(program: OsString) -> Self {
         Self {
-            program,
+            path: program,
             arguments: Vec::new(),
             variables: Vec::new(),
             required: false,
@@ -56,10 +56,10 @@ impl Program {
     /// Starts it for an execution's tool, with pipes to its input and from its output. It is killed where it is dropped.
     pub(super) fn spawn(&self, execution: &Execution, stderr: Stdio) -> Result<Child, StartError> {
         let failed = |source| StartError::Start {
-            program: self.program.clone(),
+            program: self.path.clone(),
             source,
         };
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.path);
         command
             .args(&self.arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
@@ -83,7 +83,7 @@ impl Program {
         drop(command);
         spawned.map_err(|source| match refusals.read() {
             Some(said) => StartError::Refused {
-                program: self.program.clone(),
+                program: self.path.clone(),
                 message: refusal(&said),
             },
             None => failed(source),

@@ -158,7 +158,7 @@ impl McpExecutor {
 
     async fn start(&self, execution: &Execution) -> Result<Server, McpError> {
         let mut child = self.program.spawn(execution, Stdio::inherit())?;
-        let program = || self.program.program.clone();
+        let program = || self.program.path.clone();
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             let source = std::io::Error::other("it was started without streams");
             let program = program();
@@ -181,7 +181,7 @@ impl McpExecutor {
         let running = self.running(&execution).await?;
         let Some(server) = running.get() else {
             return Err(McpError::Ended {
-                program: self.program.program.clone(),
+                program: self.program.path.clone(),
                 tool,
                 status: None,
             });
@@ -197,7 +197,7 @@ impl McpExecutor {
                 self.forget(&running);
                 tracing::debug!(%source, "an MCP server has ended");
                 Err(McpError::Ended {
-                    program: self.program.program.clone(),
+                    program: self.program.path.clone(),
                     tool,
                     status: server.status().await,
                 })

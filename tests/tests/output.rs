@@ -1,5 +1,4 @@
 //! What commands print: within the terminal's width, plain in a pipe, and no trouble where nobody reads it.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::{Command, Stdio};
 

@@ -166,7 +166,7 @@ fn keys_do_what_they_say_at_any_size() {
     });
     terminal.keys(&["e"]);
     terminal.shows("why its limits are what they are", |screen| {
-        screen.contains("limits and history of first") && screen.contains("mode throttle")
+        screen.contains("limits and history of first") && screen.contains("RESOURCE") && screen.contains("built in")
     });
     // Sizes, with a pane open and without, also while it draws.
     for (columns, rows) in [(10, 3), (200, 50), (1, 1), (40, 10), (3, 30), (10, 3)] {

@@ -201,16 +201,15 @@ mod tests {
 
     /// Said by the panic.
     const SAID: &str = "a panic on purpose";
-
-    #[test]
-    #[ignore = "it panics on purpose: the other test runs it on a terminal of its own"]
-    fn on_a_terminal() {
-        let _terminal = Terminal::enter().unwrap();
-        panic!("{SAID}");
-    }
+    /// Set for the program on the terminal, which is this test again.
+    const ON_TERMINAL: &str = "RESMGR_TEST_ON_TERMINAL";
 
     #[test]
     fn a_panic_gives_the_terminal_back_before_it_is_told_of() {
+        if std::env::var_os(ON_TERMINAL).is_some() {
+            let _terminal = Terminal::enter().unwrap();
+            panic!("{SAID}");
+        }
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -220,12 +219,8 @@ mod tests {
         let before = tcgetattr(&terminal).unwrap();
         assert!(before.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON));
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "cli::top::terminal::tests::on_a_terminal",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--nocapture", "a_panic_gives_the_terminal_back"])
+            .env(ON_TERMINAL, "1")
             .stdin(open())
             .stdout(open())
             .stderr(open())

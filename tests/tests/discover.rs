@@ -169,12 +169,7 @@ fn an_ordinary_user_finds_their_own_alone_and_is_told_of_their_hosts_file() {
     )
     .unwrap();
     let others = Workload::over(&mut others);
-    let own = Host::start(
-        "claude",
-        "child mcp-server-own",
-        |bash| unprivileged(bash),
-        folder.path(),
-    );
+    let own = Host::start("claude", "child mcp-server-own", unprivileged, folder.path());
     let ask = || {
         let mut command = agent.client(&["discover", "--json"]);
         discover(unprivileged(&mut command).env("HOME", folder.path()))

@@ -108,7 +108,7 @@ fn command_lines_and_peers_are_shown_to_root_and_their_owner_alone() {
     let shell = ["sh", "-c", "exec \"$@\" 2>\"$0\"", log.to_str().unwrap()];
     let agent = Agent::start_by(&shell, &["--log", "info", "--sweep-interval", "100ms"]);
     let (roots, _peer_of_roots) = start(&agent, "roots", ROOTS, |command| command);
-    let (users, _peer_of_users) = start(&agent, "users", USERS, |command| unprivileged(command));
+    let (users, _peer_of_users) = start(&agent, "users", USERS, unprivileged);
     for tool in ["roots", "users"] {
         agent.alert(tool, |alert| alert["kind"] == json!({"limit": "fds"}));
         wait_until("it is remembered", 30, || agent.remembered(tool) > 3);

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{self, BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
 };
 
@@ -23,11 +23,12 @@ impl Workload {
 
     /// Starts one by a command that becomes it.
     pub fn over(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the workload starts");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = crate::until("nobody has it open to write", || match command.spawn() {
+            // A copy that this process made is open in whatever another test forks at that moment.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => None,
+            child => Some(child.expect("the workload starts")),
+        });
         let mut workload = Self {
             orders: child.stdin.take().expect("its input is a pipe"),
             answers: BufReader::new(child.stdout.take().expect("its output is a pipe")),

@@ -71,11 +71,10 @@ impl<S: Source> Engine<S> {
 
     /// Registers a tool; nothing belongs to it yet.
     pub fn register(&mut self, tool: NewTool, clock: &impl Clock) -> Result<ToolSlot, RegisterError> {
-        let slots = self.source.tool_slots();
-        let slot = (1..slots)
-            .map(ToolSlot)
+        let room = self.source.tool_slots() - 1;
+        let slot = in_turn(self.next_instance, room)
             .find(|&slot| self.tracker.tool(slot).is_none())
-            .ok_or(RegisterError::Full(slots - 1))?;
+            .ok_or(RegisterError::Full(room))?;
         let identity = ToolIdentity {
             slot,
             instance: self.next_instance,
@@ -271,5 +270,30 @@ impl<S: Source> Engine<S> {
             self.source.set_lines(&tool.identity, &tool.limits_now(), adjustment)?;
         }
         Ok(())
+    }
+}
+
+/// All slots of so many, each once. Each instance begins at another: the last that a process which has just ended has used is
+/// counted where it belonged, and is not to be the next tool's.
+fn in_turn(instance: u64, room: u32) -> impl Iterator<Item = ToolSlot> {
+    let first = u32::try_from(instance % u64::from(room)).unwrap_or(0);
+    (0..room).map(move |n| ToolSlot((first + n) % room + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Which slot a tool gets.
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_slot_that_was_just_left_is_the_last_to_be_taken_again() {
+        for instance in [1, 7, 8, 1 << 40] {
+            let slots: Vec<u32> = in_turn(instance, 7).map(|slot| slot.0).collect();
+            assert_eq!(slots.iter().copied().collect::<BTreeSet<_>>(), (1..=7).collect());
+            let next: Vec<u32> = in_turn(instance + 1, 7).map(|slot| slot.0).collect();
+            assert_eq!(next.last(), slots.first());
+        }
     }
 }

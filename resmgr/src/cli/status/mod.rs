@@ -119,21 +119,20 @@ pub(super) async fn show(socket: &Path, arguments: &Arguments) -> Result<(), Fai
     let mut client = Client::connect(socket).await?;
     loop {
         let width = output::width();
-        let lines = if arguments.json {
-            let report: Box<str> = client.status_json(arguments.params()).await?.into();
-            vec![report.into_string()]
+        if arguments.json {
+            output::print_json(&client.status_json(arguments.params()).await?)?;
         } else {
             let report = client.status(arguments.params()).await?;
-            told(&report, arguments.tool.as_ref(), arguments.pid.is_some(), width)
-        };
-        let Some(Watch(interval)) = arguments.watch else {
-            return Ok(output::print(&lines)?);
-        };
-        if width.is_some() && !arguments.json {
-            output::redraw(&lines)?;
-        } else {
-            output::print(&lines)?;
+            let lines = told(&report, arguments.tool.as_ref(), arguments.pid.is_some(), width);
+            if width.is_some() && arguments.watch.is_some() {
+                output::redraw(&lines)?;
+            } else {
+                output::print(&lines)?;
+            }
         }
+        let Some(Watch(interval)) = arguments.watch else {
+            return Ok(());
+        };
         tokio::time::sleep(interval).await;
     }
 }

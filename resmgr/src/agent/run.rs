@@ -270,7 +270,9 @@ impl Agent {
                 Wake::Stop(why) => {
                     tracing::info!(why, "stopping");
                     if self.options.ephemeral {
-                        self.tools.let_go();
+                        // Who would ask this loop waits for it no longer.
+                        self.told.endings.close();
+                        self.tools.let_go().await;
                     }
                     self.historian.stop(&mut self.engine).await;
                     return Ok(());

@@ -157,7 +157,7 @@ impl Tools {
         held.busy = true;
         let (journal, tell, leaf) = (self.holds.journal.clone(), self.ask.clone(), leaf.cloned());
         let escaped = escaped(engine, tool);
-        tokio::task::spawn_blocking(move || {
+        self.holds.write(move || {
             if !escaped.is_empty()
                 && let Err(error) = journal.note(which.instance, Change::Escaped { processes: escaped })
             {

@@ -32,8 +32,10 @@ impl Tools {
     }
 
     /// Puts back all that was changed for tools, and removes the leaves.
-    pub(in crate::agent) fn let_go(&mut self) {
+    pub(in crate::agent) async fn let_go(&mut self) {
         self.holds.run_all_freely();
+        // What is being written would come after what is put back.
+        self.holds.written().await;
         for error in put_all_back(self.holds.journal(), self.leaves.as_ref(), |_, _| false) {
             tracing::info!("{error}");
         }

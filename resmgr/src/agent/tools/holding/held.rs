@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use tokio::task::JoinSet;
+
 use super::{super::own_cgroup, entry::ToolHold, slowed::Slowed};
 use crate::{
     enforce::{Controllers, Cycles, Journal, Ladder, Leaf, ProcessHold, Seen, Verdict},
@@ -55,6 +57,8 @@ pub(in crate::agent::tools) struct Holds {
     pub(super) held: HashMap<u64, Held>,
     cycles: Cycles,
     pub(super) journal: Arc<Journal>,
+    /// Tasks that write, and those that have.
+    writing: JoinSet<()>,
 }
 
 /// Half of the memory that the host has, in bytes.
@@ -71,12 +75,24 @@ impl Holds {
             held: HashMap::new(),
             cycles: Cycles::default(),
             journal,
+            writing: JoinSet::new(),
         }
     }
 
     /// Holds under another ceiling of memory from now on.
     pub(in crate::agent::tools) fn set_ceiling(&mut self, memory_ceiling: Option<u64>) {
         self.memory_ceiling = memory_ceiling.unwrap_or_else(half_of_host);
+    }
+
+    /// Has a task write.
+    pub(super) fn write(&mut self, task: impl FnOnce() + Send + 'static) {
+        while self.writing.try_join_next().is_some() {}
+        self.writing.spawn_blocking(task);
+    }
+
+    /// Waits until no task writes any more.
+    pub(in crate::agent::tools) async fn written(&mut self) {
+        while self.writing.join_next().await.is_some() {}
     }
 
     /// Where changes are noted.

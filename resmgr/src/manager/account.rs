@@ -205,9 +205,11 @@ impl Account {
         self.0.has_ended.load(Relaxed)
     }
 
-    /// Somebody has ended it.
-    pub(super) fn end(&self) {
-        self.0.has_ended.store(true, Relaxed);
+    /// Somebody has ended an instance: nothing is counted any more, unless it was begun anew meanwhile.
+    pub(super) fn ends(&self, instance: u64) {
+        if self.instance() == instance {
+            self.0.has_ended.store(true, Relaxed);
+        }
     }
 
     pub(super) fn counted(&self) -> &Counted {
@@ -382,7 +384,9 @@ mod tests {
             OperationKind::Busy,
             &stands([0; 4], Mode::Throttle),
         );
-        account.end();
+        account.ends(2);
+        account.track_memory_allocation(1).unwrap();
+        account.ends(1);
         assert!(matches!(
             account.track_memory_allocation(1),
             Err(ResourceError::Ended(_))

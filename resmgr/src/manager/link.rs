@@ -302,7 +302,7 @@ impl Link {
                 .remove(account.tool())
                 .is_some_and(|known| known.is_confirmed)
             {
-                account.end();
+                account.ends(instance);
                 continue;
             }
             let begun = self.connected().await?.initialize(account.begins_with()).await;

@@ -264,6 +264,13 @@ impl EnhancedResourceManager {
         self.initialize_tool_with(id, begins.limits, begins.operation).await
     }
 
+    /// Ends an instance of a tool, which may be being ended already; the account stays, to be begun anew.
+    pub(crate) async fn end_instance(&self, account: &Account, instance: u64) -> Result<(), ResourceError> {
+        link::end(self.socket(), account.tool(), instance).await?;
+        account.ends(instance);
+        Ok(())
+    }
+
     /// Begins a tool anew that was ended from outside, with all that it holds.
     pub(crate) async fn begin_anew(&self, account: &Account) -> Result<(), ResourceError> {
         let stands = self.adaptive_manager.initialize(account.begins_with()).await?;

@@ -6,7 +6,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
@@ -25,10 +24,6 @@ use crate::{
     model::{Action, Reason, ResourceStatus, Step, ToolName},
     protocol::ClientError,
 };
-
-/// How long a tool that is ended for its limits may take, once an execution knows, and how often it is looked at.
-const END_WITHIN: Duration = Duration::from_secs(15);
-const LOOK: Duration = Duration::from_millis(50);
 
 /// A tool with what executes it.
 pub(super) struct Registered {
@@ -177,21 +172,14 @@ impl Registered {
             action.step == Step::CleanUp && matches!(action.reason, Reason::Held | Reason::Budget) && action.at >= since
         };
         let action = report.actions.iter().find(is_for_limits)?;
-        self.wait_for_end(manager, account).await;
+        // What is executed next is not to be ended with it.
+        if let Err(error) = manager.end_instance(account, report.instance).await {
+            tracing::debug!(tool = %self.tool.id, %error, "a tool was not ended");
+        }
         Some(match action.resource {
             Some(resource) => format!("resmgr ended it at its limit of {resource}"),
             None => "resmgr ended it at its limits".to_owned(),
         })
-    }
-
-    /// Waits until a tool that is being ended has ended: what is executed next is not to be ended with it.
-    async fn wait_for_end(&self, manager: &EnhancedResourceManager, account: &Account) {
-        let until = Instant::now() + END_WITHIN;
-        while Instant::now() < until && !account.has_ended() {
-            tokio::time::sleep(LOOK).await;
-            // That it has ended is an error, and then known of the account.
-            let _ = manager.report(&self.tool.id).await;
-        }
     }
 
     /// Without an agent an execution is no operation, and goes on all the same.

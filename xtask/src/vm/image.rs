@@ -88,7 +88,9 @@ const ON_THE_HOST: &[(&str, &str)] = &[
 
 /// Test binaries that only the oldest and the newest kernel run, unless the long ones are run too: what they are about is
 /// decided above the kernel.
-pub(super) const ON_THE_ENDS: &[&str] = &["alerts", "budgets", "ramps", "real", "sway"];
+pub(super) const ON_THE_ENDS: &[&str] = &[
+    "alerts", "audit", "budgets", "luck", "ramps", "real", "storm", "sway", "tools", "trouble",
+];
 
 /// What the checkout has that tests read.
 const READ: [&str; 2] = ["docs", "resmgr/bpf"];
@@ -172,7 +174,10 @@ pub(super) fn build(workspace: &Workspace, wanted: &Wanted) -> Result<PathBuf> {
 fn tests(workspace: &Workspace) -> Result<Vec<String>> {
     let folder = workspace.root().join("tests/tests");
     let entries = fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
-    let files = entries.flatten().map(|entry| entry.path());
+    let files = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file());
     let names = files.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
     let (on_the_host, in_machines): (Vec<_>, Vec<_>) =
         names.partition(|name| ON_THE_HOST.iter().any(|(stays, _)| stays == name));

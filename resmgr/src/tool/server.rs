@@ -38,8 +38,11 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct McpExecutor {
     program: Program,
-    server: Mutex<Arc<OnceCell<Server>>>,
+    server: Mutex<Arc<Running>>,
 }
+
+/// A server that runs once somebody needs it.
+type Running = OnceCell<Arc<Server>>;
 
 /// A server that is spoken to.
 #[derive(Debug)]
@@ -133,27 +136,21 @@ impl McpExecutor {
         self
     }
 
-    fn server(&self) -> MutexGuard<'_, Arc<OnceCell<Server>>> {
+    fn server(&self) -> MutexGuard<'_, Arc<Running>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next execution starts another one than this.
-    fn forget(&self, server: &Arc<OnceCell<Server>>) {
-        let mut current = self.server();
-        if Arc::ptr_eq(&current, server) {
-            *current = Arc::default();
-        }
-    }
-
     /// The server that runs, or one that is started.
-    async fn running(&self, execution: &Execution) -> Result<Arc<OnceCell<Server>>, McpError> {
-        let mut current = self.server().clone();
-        if current.get().is_some_and(Server::has_ended) {
-            self.forget(&current);
-            current = self.server().clone();
-        }
-        current.get_or_try_init(|| self.start(execution)).await?;
-        Ok(current)
+    async fn running(&self, execution: &Execution) -> Result<Arc<Server>, McpError> {
+        let running = {
+            let mut current = self.server();
+            if current.get().is_some_and(|server| server.has_ended()) {
+                *current = Arc::default();
+            }
+            Arc::clone(&current)
+        };
+        let start = || async { self.start(execution).await.map(Arc::new) };
+        Ok(Arc::clone(running.get_or_try_init(start).await?))
     }
 
     async fn start(&self, execution: &Execution) -> Result<Server, McpError> {
@@ -175,26 +172,18 @@ impl McpExecutor {
         })
     }
 
-    async fn call(&self, input: Value, execution: Execution) -> Result<Value, McpError> {
+    async fn call(&self, input: Value, execution: Execution) -> Result<CallToolResult, McpError> {
         let params: CallToolRequestParams = serde_json::from_value(input).map_err(McpError::Input)?;
         let tool = params.name.clone().into_owned();
-        let running = self.running(&execution).await?;
-        let Some(server) = running.get() else {
-            return Err(McpError::Ended {
-                program: self.program.path.clone(),
-                tool,
-                status: None,
-            });
-        };
+        let server = self.running(&execution).await?;
         match server.service.peer().call_tool(params).await {
             Ok(result) if result.is_error == Some(true) => Err(McpError::Failed {
                 tool,
                 said: said(&result),
             }),
-            Ok(result) => serde_json::to_value(result).map_err(McpError::Input),
+            Ok(result) => Ok(result),
             Err(ServiceError::McpError(error)) => Err(McpError::Refused { tool, error }),
             Err(source) if server.has_ended() => {
-                self.forget(&running);
                 tracing::debug!(%source, "an MCP server has ended");
                 Err(McpError::Ended {
                     program: self.program.path.clone(),
@@ -235,7 +224,7 @@ impl Server {
 
 impl ToolExecutor for McpExecutor {
     async fn execute(&self, input: Value, execution: Execution) -> Result<Value, ExecutorError> {
-        Ok(self.call(input, execution).await?)
+        Ok(serde_json::to_value(self.call(input, execution).await?)?)
     }
 
     fn operation(&self, input: &Value) -> Option<String> {
